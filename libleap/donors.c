@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* donors.c - see donors.h. */
+#include <errno.h>
+#include <string.h>
+
+#include "libleap/error.h"
+#include "libleap/log.h"
+#include "libleap/session.h"
+#include "libleap/util/mem.h"
+
+#define KEEP_FREE_GROUPS (3 * SLAB_GROUPS) /* more unused slabs than this go back */
+#define AHEAD_GROUPS	 64		   /* fewer free groups than this: ask ahead of need */
+
+static bool usable(const struct donor *d)
+{
+	return donor_alive(d) && !d->full && !d->leaving;
+}
+
+static uint64_t next_random(struct donors *donors)
+{
+	uint64_t x = donors->random;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return donors->random = x;
+}
+
+bool donors_all_sync(const struct donors *donors)
+{
+	for (uint32_t i = 0; i < donors->count; i++)
+		if (!(donors->donor[i].ops->flags & TRANSPORT_SYNC) && donor_alive(&donors->donor[i]))
+			return false;
+	return true;
+}
+
+static void update_sync(struct leap *leap)
+{
+	__atomic_store_n(&leap->all_sync, donors_all_sync(&leap->donors), __ATOMIC_RELAXED);
+}
+
+/* Connects one; on success it is complete, with lanes, but not yet counted. */
+static int connect_one(struct leap *leap, struct donor *d, const struct donor_uri *uri,
+		       uint32_t index)
+{
+	char text[300];
+	int err;
+
+	memset(d, 0, sizeof(*d));
+	d->uri = *uri;
+	d->index = index;
+	d->ops = transport_find(uri->scheme);
+	err = d->ops->open(uri, &leap->donors.params, &d->port);
+	if (err)
+		return err;
+	d->alive = true;
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		err = shard_open_lanes(&leap->shards[s], index);
+		if (err)
+			goto close;
+	}
+	return 0;
+close:
+	uri_format(uri, text, sizeof(text));
+	error_prefix(err, text);
+	for (unsigned s = 0; s < leap->nshards; s++)
+		shard_close_lanes(&leap->shards[s], index);
+	d->ops->close(d->port);
+	d->alive = false;
+	return err;
+}
+
+static void disconnect(struct leap *leap, struct donor *d)
+{
+	for (unsigned s = 0; s < leap->nshards; s++)
+		shard_close_lanes(&leap->shards[s], d->index);
+	if (d->port)
+		d->ops->close(d->port);
+	d->port = NULL;
+	__atomic_store_n(&d->alive, false, __ATOMIC_RELEASE);
+}
+
+int donors_add(struct leap *leap, const char *uris, uint32_t *ret_first, uint32_t *ret_count)
+{
+	struct donors *donors = &leap->donors;
+	uint32_t first = donors->count, n;
+	struct donor_uri *list;
+	int parsed, err = 0;
+
+	list = mem_map(LEAP_DONORS_MAX * sizeof(*list));
+	if (!list)
+		return error_set(ENOMEM, "no memory for the list of donors");
+	parsed = uri_parse_list(uris, list, LEAP_DONORS_MAX);
+	if (parsed < 0) {
+		err = parsed;
+		goto free;
+	}
+	lock_acquire(&donors->lock);
+	if (first + (uint32_t)parsed > LEAP_DONORS_MAX)
+		err = error_set(E2BIG, "at most %d donors a session", LEAP_DONORS_MAX);
+	for (n = 0; n < (uint32_t)parsed && !err; n++)
+		err = connect_one(leap, &donors->donor[first + n], &list[n], first + n);
+	if (err) {
+		while (n-- > 0)
+			if (donors->donor[first + n].alive)
+				disconnect(leap, &donors->donor[first + n]);
+	} else {
+		__atomic_store_n(&donors->count, first + n, __ATOMIC_RELEASE);
+		update_sync(leap);
+		__atomic_store_n(&leap->no_room, false, __ATOMIC_RELAXED);
+		if (ret_first)
+			*ret_first = first;
+		if (ret_count)
+			*ret_count = n;
+	}
+	lock_release(&donors->lock);
+free:
+	mem_unmap(list, LEAP_DONORS_MAX * sizeof(*list));
+	return err;
+}
+
+void donors_close(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+
+	lock_acquire(&donors->lock);
+	for (uint32_t i = 0; i < donors->count; i++)
+		if (donors->donor[i].port)
+			disconnect(leap, &donors->donor[i]);
+	lock_release(&donors->lock);
+}
+
+int donors_find(struct leap *leap, const char *uri)
+{
+	struct donors *donors = &leap->donors;
+	struct donor_uri one[2];
+	char want[300], have[300];
+	int n = uri_parse_list(uri, one, 2);
+
+	if (n < 0)
+		return n;
+	uri_format(&one[0], want, sizeof(want));
+	for (uint32_t i = 0; n == 1 && i < donors->count; i++) {
+		uri_format(&donors->donor[i].uri, have, sizeof(have));
+		if (donors->donor[i].port && !strcmp(want, have))
+			return (int)i;
+	}
+	return error_set(ENOENT, "%s is not a donor of this session", uri);
+}
+
+static uint64_t free_bytes(struct donor *d)
+{
+	struct port_info info = { 0 };
+
+	return d->ops->info(d->port, false, &info) ? 0 : info.free_bytes;
+}
+
+/* The better of two random usable donors by free memory; -1 when none is usable. */
+static int choose(struct donors *donors)
+{
+	int list[LEAP_DONORS_MAX], n = 0, a, b;
+
+	for (uint32_t i = 0; i < donors->count; i++)
+		if (usable(&donors->donor[i]))
+			list[n++] = (int)i;
+	if (!n)
+		return -1;
+	a = list[next_random(donors) % (unsigned)n];
+	b = list[next_random(donors) % (unsigned)n];
+	return free_bytes(&donors->donor[b]) > free_bytes(&donors->donor[a]) ? b : a;
+}
+
+static int grow_locked(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+	int i;
+
+	while ((i = choose(donors)) >= 0) {
+		struct donor *d = &donors->donor[i];
+		uint32_t slab;
+		int err = d->ops->slab_grant(d->port, &slab);
+
+		if (!err)
+			return slabs_add(&leap->slabs, d, slab);
+		if (err == -EPIPE || err == -ETIMEDOUT)
+			donor_died(leap, d, err);
+		else
+			d->full = true;
+	}
+	return -ENOSPC;
+}
+
+int donors_grow(struct leap *leap)
+{
+	uint32_t before = __atomic_load_n(&leap->slabs.free_groups, __ATOMIC_RELAXED);
+	int err = 0;
+
+	lock_acquire(&leap->donors.lock);
+	/* another thread may have asked while we waited for the lock */
+	if (before || !__atomic_load_n(&leap->slabs.free_groups, __ATOMIC_RELAXED))
+		err = grow_locked(leap);
+	lock_release(&leap->donors.lock);
+	return err;
+}
+
+void donor_died(struct leap *leap, struct donor *donor, int err)
+{
+	char text[300];
+
+	if (!__atomic_exchange_n(&donor->alive, false, __ATOMIC_ACQ_REL))
+		return;
+	uri_format(&donor->uri, text, sizeof(text));
+	log_error("donor %s is lost (%s): pages that only it has cannot be read any more", text,
+		  err == -ETIMEDOUT ? "no answer within the deadline" : "the connection broke");
+	slabs_donor_gone(&leap->slabs, donor);
+	update_sync(leap);
+	keeper_kick(leap);
+}
+
+/* Slabs that a forked relative let go of may be written again. */
+static void thaw(struct leap *leap)
+{
+	uint32_t cursor = 0, number;
+	struct donor *d;
+
+	while (slabs_next_frozen(&leap->slabs, &cursor, &d, &number)) {
+		if (!donor_alive(d) || d->leaving)
+			continue;
+		if (d->ops->slab_shared(d->port, number) == 0)
+			slabs_thaw(&leap->slabs, d, number);
+	}
+}
+
+static void give_back(struct leap *leap)
+{
+	struct donor *d;
+	uint32_t number;
+
+	while (slabs_take_unused(&leap->slabs, NULL, KEEP_FREE_GROUPS, &d, &number))
+		if (donor_alive(d))
+			d->ops->slab_release(d->port, number);
+}
+
+static void ask_again(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+
+	for (uint32_t i = 0; i < donors->count; i++) {
+		struct donor *d = &donors->donor[i];
+		struct port_info info = { 0 };
+
+		if (!donor_alive(d) || !d->full || d->ops->info(d->port, true, &info))
+			continue;
+		if (info.free_bytes >= LEAP_SLAB_BYTES) {
+			d->full = false;
+			__atomic_store_n(&leap->no_room, false, __ATOMIC_RELAXED);
+		}
+	}
+}
+
+void donors_tick(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+	bool second = donors->ticks++ % 10 == 0;
+
+	lock_acquire(&donors->lock);
+	for (uint32_t i = 0; i < donors->count; i++) {
+		struct donor *d = &donors->donor[i];
+		int err;
+
+		if (!donor_alive(d))
+			continue;
+		err = d->ops->tick(d->port);
+		if (err)
+			donor_died(leap, d, err);
+	}
+	if (leap->armed && leap->slabs.free_groups < AHEAD_GROUPS &&
+	    __atomic_load_n(&leap->held, __ATOMIC_RELAXED) >
+		    budget_pages(leap) - 2 * budget_headroom(leap))
+		grow_locked(leap);
+	if (second) {
+		thaw(leap);
+		give_back(leap);
+		ask_again(leap);
+	}
+	lock_release(&donors->lock);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * donors.h - the donors of a session: connecting, choosing one for the next slab, noticing death.
+ *
+ * A donor keeps its index for the life of the session, so that shards can hold its lanes in plain arrays. The
+ * list is changed and the ports' control operations are called by one thread at a time (DONORS lock).
+ */
+#ifndef LEAP_DONORS_H
+#define LEAP_DONORS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "libleap/lock.h"
+#include "libleap/slab.h"
+#include "libleap/transport/transport.h"
+#include "libleap/transport/uri.h"
+
+struct leap;
+
+struct donor {
+	const struct transport_ops *ops;
+	struct port *port;
+	struct donor_uri uri;
+	uint32_t index;
+	bool alive;	/* atomic; false for ever once it died */
+	bool full;	/* refused the last grant; asked again when its free memory grows */
+	bool leaving;	/* being removed: no new slabs */
+	struct port_ticket ticket; /* during fork */
+};
+
+struct donors {
+	struct lock lock;
+	struct donor donor[LEAP_DONORS_MAX];
+	uint32_t count;
+	struct transport_params params;
+	char client_name[64];
+	uint64_t random;
+	uint32_t ticks;
+};
+
+/* Connects to all of a URI list; on failure none of the new ones stays. Sentence set. */
+int donors_add(struct leap *leap, const char *uris, uint32_t *ret_first, uint32_t *ret_count);
+void donors_close(struct leap *leap);
+/* Index of the donor with this URI, or -ENOENT with the sentence set. */
+int donors_find(struct leap *leap, const char *uri);
+/* Asks the better of two random donors for a slab, then all others. -ENOSPC when no living donor has one. May block
+ * up to the deadline. Not with a shard lock held. */
+int donors_grow(struct leap *leap);
+/* Keeper: heartbeats, deaths, shared slabs that are ours again, unused slabs given back. */
+void donors_tick(struct leap *leap);
+/* Marks a donor dead (any thread that saw -EPIPE or -ETIMEDOUT); logs once. */
+void donor_died(struct leap *leap, struct donor *donor, int err);
+static inline bool donor_alive(const struct donor *donor)
+{
+	return __atomic_load_n(&donor->alive, __ATOMIC_ACQUIRE);
+}
+/* True when every transport in use completes inside submit(). */
+bool donors_all_sync(const struct donors *donors);
+
+#endif

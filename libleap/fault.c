@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fault.c - see fault.h. */
+#include "libleap/fault.h"
+#include "libleap/evict.h"
+#include "libleap/fetch.h"
+#include "libleap/fill.h"
+#include "libleap/log.h"
+#include "libleap/plan.h"
+#include "libleap/session.h"
+#include "libleap/uffd/uffd.h"
+
+#define ZERO_WINDOW_MAX EXTENT_PAGES
+#define SLACK_PAGES	2048 /* 8 MiB over the budget before a fault waits for room */
+
+struct batch {
+	struct plan_todo todo[FAULT_BATCH];
+	unsigned ntodo;
+};
+
+bool fault_decode(const struct uffd_msg *msg, struct fault *ret_fault)
+{
+	uint64_t flags = msg->arg.pagefault.flags;
+
+	if (msg->event != UFFD_EVENT_PAGEFAULT)
+		return false;
+	ret_fault->addr = (char *)(uintptr_t)(msg->arg.pagefault.address & ~LEAP_PAGE_MASK);
+	ret_fault->wp = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
+	ret_fault->write = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
+	ret_fault->thread = msg->arg.pagefault.feat.ptid;
+	return true;
+}
+
+/* How many ABSENT pages from index on may be mapped at once: a run of first touches doubles it. */
+static unsigned zero_run(struct shard *shard, struct leap_region *region, size_t index)
+{
+	size_t end = (index / EXTENT_PAGES + 1) * EXTENT_PAGES;
+	size_t limit = region->reserved ? region->high_page : region->npages;
+	unsigned n = 1, want;
+
+	if (shard->zero_region == region && shard->zero_next == index) {
+		if (shard->zero_window < ZERO_WINDOW_MAX)
+			shard->zero_window *= 2;
+	} else {
+		shard->zero_window = 1;
+	}
+	want = shard->zero_window;
+	if (end > limit)
+		end = limit;
+	while (n < want && index + n < end && page_word(&region->pages[index + n]) == PAGE_ABSENT)
+		n++;
+	shard->zero_region = region;
+	shard->zero_next = index + n;
+	return n;
+}
+
+static void serve_absent(struct shard *shard, struct leap_region *region, size_t index)
+{
+	shard->count.faults_zero++;
+	fill_zero(shard, region, index, zero_run(shard, region, index));
+}
+
+/* The wish of a miss or a marker, if the policy has one. */
+static void consult(struct shard *shard, struct batch *batch, struct leap_region *region,
+		    size_t index, const struct fault *fault)
+{
+	struct plan_todo *todo = &batch->todo[batch->ntodo];
+	struct page *page = &region->pages[index];
+	bool some;
+
+	if (batch->ntodo == FAULT_BATCH)
+		return;
+	if (page_has(page, PAGE_MARKER)) {
+		some = plan_marker(shard, region, index, fault->write, fault->thread, todo);
+	} else if (page_has(page, PAGE_PREFETCHED)) {
+		page_set_flags(page, 0, PAGE_PREFETCHED);
+		plan_hit(shard, region, index, fault->write, fault->thread);
+		return;
+	} else {
+		some = plan_miss(shard, region, index, fault->write, fault->thread, todo);
+	}
+	batch->ntodo += some;
+}
+
+static void serve_local(struct shard *shard, struct leap_region *region, size_t index,
+			const struct fault *fault)
+{
+	char *addr = region_page_addr(region, index);
+
+	shard->count.faults_spurious++;
+	if (fault->wp) { /* a write-protection that outlived its eviction */
+		shard->count.faults_wp++;
+		uffd_wp(shard->uffd, addr, LEAP_PAGE_BYTES, false, true);
+	}
+	uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
+}
+
+static void serve(struct shard *shard, struct batch *batch, struct leap_region *region,
+		  size_t index, const struct fault *fault)
+{
+	struct page *page = &region->pages[index];
+
+	switch (page_state(page)) {
+	case PAGE_ABSENT:
+		serve_absent(shard, region, index);
+		break;
+	case PAGE_LOCAL:
+		serve_local(shard, region, index, fault);
+		break;
+	case PAGE_FILLING:
+		page_set_flags(page, PAGE_WAITED | PAGE_DEMAND, 0);
+		if (page_has(page, PAGE_MARKER) ||
+		    (page_has(page, PAGE_PREFETCHED) && shard->leap->config.hits == HITS_CACHE))
+			consult(shard, batch, region, index, fault);
+		break;
+	case PAGE_STAGED:
+		shard->count.faults_staged++;
+		consult(shard, batch, region, index, fault);
+		fetch_map_staged(shard, region, index);
+		break;
+	case PAGE_LIMBO:
+		shard->count.faults_limbo++;
+		fetch_rescue(shard, &region->extents[index / EXTENT_PAGES],
+			     (unsigned)(index % EXTENT_PAGES));
+		break;
+	case PAGE_REMOTE:
+		consult(shard, batch, region, index, fault);
+		fetch_demand(shard, region, index);
+		break;
+	case PAGE_LOST:
+		page_lost(shard, region, index, NULL);
+		break;
+	default: /* EVICTING: its extent is BUSY, seen by the caller */
+		uffd_wake(shard->uffd, region_page_addr(region, index), LEAP_PAGE_BYTES);
+		break;
+	}
+}
+
+static void fault_one(struct shard *shard, struct batch *batch, const struct fault *fault)
+{
+	struct leap_region *region = region_find(shard->leap, fault->addr);
+	struct extent *e;
+	size_t index;
+
+	shard->count.faults++;
+	if (!region) { /* destroyed meanwhile */
+		uffd_wake(shard->uffd, fault->addr, LEAP_PAGE_BYTES);
+		return;
+	}
+	index = region_page_index(region, fault->addr);
+	e = &region->extents[index / EXTENT_PAGES];
+	if (e->flags & EXTENT_BUSY) {
+		if (fault->wp)
+			shard->count.faults_wp++;
+		e->flags |= EXTENT_WAITED;
+		return;
+	}
+	serve(shard, batch, region, index, fault);
+}
+
+/* Far over the budget, a fault waits for room; beyond the ceiling it fails. False: refuse the batch. */
+static bool admit(struct shard *shard, unsigned n)
+{
+	struct leap *leap = shard->leap;
+	int64_t budget = budget_pages(leap);
+	int64_t ceiling = budget + budget * leap->config.ceiling_percent / 100;
+
+	if (local_pages_all(leap) + n <= budget + SLACK_PAGES)
+		return true;
+	shard->count.over_limit++;
+	if (evict_make_room(shard, n, true) != EVICT_FULL)
+		return true;
+	return local_pages_all(leap) + n <= ceiling;
+}
+
+static void refuse(struct shard *shard, const struct fault *faults, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct leap_region *region = region_find(shard->leap, faults[i].addr);
+		size_t index;
+
+		if (!region)
+			continue;
+		index = region_page_index(region, faults[i].addr);
+		switch (page_state(&region->pages[index])) {
+		case PAGE_ABSENT:
+		case PAGE_REMOTE:
+			page_lost(shard, region, index,
+				  "all donors are full and the local limit is exceeded by its ceiling");
+			break;
+		default:
+			uffd_wake(shard->uffd, faults[i].addr, LEAP_PAGE_BYTES);
+		}
+	}
+}
+
+void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
+{
+	uint64_t start = clock_ns(), took;
+	bool admitted = admit(shard, n);
+	struct batch batch = { .ntodo = 0 };
+
+	lock_acquire(&shard->lock);
+	if (admitted)
+		for (unsigned i = 0; i < n; i++)
+			fault_one(shard, &batch, &faults[i]);
+	else
+		refuse(shard, faults, n);
+	took = clock_ns() - start;
+	for (unsigned i = 0; i < n; i++)
+		hist_add(&shard->fault_hist, took);
+	lock_release(&shard->lock);
+	fetch_flush(shard);
+	for (unsigned i = 0; i < batch.ntodo; i++)
+		plan_execute(shard, &batch.todo[i]);
+	/* room for what comes next, while the program runs */
+	if (local_pages_all(shard->leap) + budget_headroom(shard->leap) > budget_pages(shard->leap)) {
+		if (__atomic_load_n(&shard->leap->all_sync, __ATOMIC_RELAXED))
+			evict_make_room(shard, FAULT_BATCH, false);
+		else
+			evictor_kick(shard->leap);
+	}
+}
+
+bool fault_hint(struct shard *shard, struct leap_region *region, size_t page, size_t count)
+{
+	if (shard->hint_head - shard->hint_tail == SHARD_HINTS)
+		return false;
+	shard->hints[shard->hint_head++ % SHARD_HINTS] = (struct shard_hint){ region, page, count };
+	return true;
+}
+
+int fault_hints(struct shard *shard)
+{
+	int n = 0;
+
+	for (;;) {
+		struct shard_hint hint;
+
+		lock_acquire(&shard->lock);
+		if (shard->hint_head == shard->hint_tail) {
+			lock_release(&shard->lock);
+			return n;
+		}
+		hint = shard->hints[shard->hint_tail++ % SHARD_HINTS];
+		lock_release(&shard->lock);
+		if (hint.region)
+			plan_range(shard, hint.region, hint.page, hint.count);
+		n++;
+	}
+}

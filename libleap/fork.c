@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fork.c - the pager across fork().
+ *
+ * The child gets a copy of all metadata and of all local pages by fork() itself; what is remote it must be able to
+ * read, too. So the donors are told before (clone_prepare): parent and child share the slabs of that moment, which
+ * neither may write from then on (slabs frozen) until the other has let go. The child's userfaultfd, threads and
+ * connections are made anew.
+ *
+ * prepare takes every lock of the pager in rank order, after letting all I/O finish: the copy is made between two
+ * transitions. The kernel does not register the child's memory with our userfaultfd (no UFFD_EVENT_FORK), so
+ * the child must not touch managed memory until runtime_fork_child() has returned.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "libleap/control.h"
+#include "libleap/error.h"
+#include "libleap/evict.h"
+#include "libleap/fetch.h"
+#include "libleap/log.h"
+#include "libleap/session.h"
+#include "libleap/uffd/uffd.h"
+#include "libleap/util/mem.h"
+
+static sigset_t fork_saved;
+
+static bool must_clone(const struct donor *d)
+{
+	return donor_alive(d) && !(d->ops->flags & TRANSPORT_FORK_COPIES);
+}
+
+/* Takes the roles and lets all requests finish. */
+static void quiesce(struct leap *leap)
+{
+	for (unsigned s = 0; s < leap->nshards; s++)
+		lock_acquire(&leap->shards[s].role_lock);
+	for (unsigned s = 0; s < leap->nshards; s++)
+		lock_acquire(&leap->shards[s].evict_lock);
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		struct shard *shard = &leap->shards[s];
+
+		evict_drain(shard);
+		while (shard->fetches_in_flight) {
+			fetch_flush(shard);
+			if (!fetch_reap(shard))
+				sched_yield();
+		}
+	}
+}
+
+static void release_roles(struct leap *leap)
+{
+	for (unsigned s = leap->nshards; s-- > 0;)
+		lock_release(&leap->shards[s].evict_lock);
+	for (unsigned s = leap->nshards; s-- > 0;)
+		lock_release(&leap->shards[s].role_lock);
+	lock_release(&leap->lock);
+}
+
+static int clone_all(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+
+	for (uint32_t i = 0; i < donors->count; i++) {
+		struct donor *d = &donors->donor[i];
+		int err;
+
+		if (!must_clone(d))
+			continue;
+		err = d->ops->clone_prepare(d->port, &d->ticket);
+		if (err)
+			return err;
+		slabs_set_frozen(&leap->slabs, d, true);
+	}
+	return 0;
+}
+
+int runtime_fork_prepare(struct leap *leap)
+{
+	sigset_t saved;
+	int err;
+
+	if (leap->config.fork == FORK_DENY)
+		return error_set(ENOTSUP, "fork is not allowed here (option fork=deny)");
+	lock_app_enter(&saved);
+	runtime_enter();
+	lock_acquire(&leap->lock);
+	quiesce(leap);
+	shards_lock_all(leap);
+	lock_acquire(&leap->donors.lock);
+	err = clone_all(leap);
+	if (err) {
+		log_error("fork refused: %s", error_last());
+		lock_release(&leap->donors.lock);
+		shards_unlock_all(leap);
+		release_roles(leap);
+		runtime_leave();
+		lock_app_leave(&saved);
+		return -ENOTSUP;
+	}
+	lock_acquire(&leap->slabs.lock);
+	mem_fork_lock();
+	fork_saved = saved;
+	return 0;
+}
+
+static void release_all(struct leap *leap)
+{
+	lock_release(&leap->slabs.lock);
+	lock_release(&leap->donors.lock);
+	shards_unlock_all(leap);
+	release_roles(leap);
+}
+
+void runtime_fork_parent(struct leap *leap)
+{
+	sigset_t saved = fork_saved;
+
+	leap->forked = true;
+	mem_fork_unlock();
+	release_all(leap);
+	runtime_leave();
+	lock_app_leave(&saved);
+}
+
+static int reopen_shard(struct shard *shard)
+{
+	int err;
+
+	fd_close(shard->uffd);
+	fd_close(shard->wake_fd);
+	shard->thread_runs = false;
+	shard->wake_fd = (int)sys_ret(syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (shard->wake_fd < 0)
+		return shard->wake_fd;
+	shard->wake_fd = fd_own(shard->wake_fd);
+	err = shard_reopen_uffd(shard);
+	return err;
+}
+
+static int readopt_donors(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+
+	for (uint32_t i = 0; i < donors->count; i++) {
+		struct donor *d = &donors->donor[i];
+		int err;
+
+		if (!must_clone(d))
+			continue;
+		for (unsigned s = 0; s < leap->nshards; s++)
+			leap->shards[s].demand[i] = leap->shards[s].prefetch[i] =
+				leap->shards[s].write[i] = NULL;
+		err = d->ops->clone_adopt(d->port, &d->ticket);
+		for (unsigned s = 0; s < leap->nshards && !err; s++)
+			err = shard_open_lanes(&leap->shards[s], i);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int rearm(struct leap *leap)
+{
+	for (uint32_t i = 0; i < leap->nregions; i++) {
+		struct leap_region *r = leap->regions[i];
+
+		for (size_t s = 0; s < r->nstripes; s++) {
+			size_t first = s * REGION_STRIPE_PAGES;
+			int err;
+
+			if (!r->armed[s])
+				continue;
+			err = uffd_register(region_shard(r, first)->uffd, region_page_addr(r, first),
+					    (region_stripe_end(r, first) - first) << LEAP_PAGE_SHIFT,
+					    !leap->can_move || leap->has_wp);
+			if (err)
+				return error_set(-err, "cannot register memory in the child: error %d",
+						 -err);
+		}
+	}
+	return 0;
+}
+
+static int remake(struct leap *leap)
+{
+	int err;
+
+	leap->evictor_runs = leap->keeper_runs = false;
+	fd_close(leap->keeper_fd);
+	leap->keeper_fd = (int)sys_ret(syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (leap->keeper_fd < 0)
+		return leap->keeper_fd;
+	leap->keeper_fd = fd_own(leap->keeper_fd);
+	control_forget(leap);
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		err = reopen_shard(&leap->shards[s]);
+		if (err)
+			return err;
+	}
+	err = rearm(leap);
+	if (err)
+		return err;
+	lock_release(&leap->slabs.lock); /* a donor that fails to be adopted is marked in the table */
+	err = readopt_donors(leap);
+	lock_acquire(&leap->slabs.lock);
+	return err;
+}
+
+void runtime_fork_child(struct leap *leap)
+{
+	sigset_t saved = fork_saved;
+	int err;
+
+	mem_fork_child();
+	stats_scratch_reset();
+	leap->forked = true;
+	leap->start_ns = clock_ns();
+	err = remake(leap);
+	if (!err) {
+		release_all(leap);
+		err = session_start_threads(leap);
+		if (!err && leap->config.publish)
+			control_open(leap);
+	}
+	if (err) {
+		log_error("the child of fork() cannot go on: %s", error_last());
+		syscall(SYS_exit_group, 127);
+	}
+	runtime_leave();
+	lock_app_leave(&saved);
+}

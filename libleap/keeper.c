@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keeper.c - the housekeeping thread: donors' heartbeats, the stats page, the control socket.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "libleap/control.h"
+#include "libleap/error.h"
+#include "libleap/evict.h"
+#include "libleap/log.h"
+#include "libleap/session.h"
+#include "libleap/util/fmt.h"
+
+#define TICK_MS	    100
+#define REQUEST_MAX 4500
+
+void control_open(struct leap *leap)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char dir[80];
+	int fd;
+
+	leap->page = stats_page_create();
+	if (!leap->page || rundir_path(dir, sizeof(dir), 1)) {
+		log_warn("leap stat and leap ctl will not see this process: %s", error_last());
+		return;
+	}
+	fmt_print(leap->ctl_path, sizeof(leap->ctl_path), "%s/%d.ctl", dir, (int)getpid());
+	memcpy(addr.sun_path, leap->ctl_path, sizeof(addr.sun_path));
+	syscall(SYS_unlinkat, AT_FDCWD, leap->ctl_path, 0);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 8)) {
+		log_warn("leap ctl will not reach this process: cannot make %s", leap->ctl_path);
+		if (fd >= 0)
+			sys_close(fd);
+		return;
+	}
+	leap->ctl_fd = fd_own(fd);
+	keeper_kick(leap);
+}
+
+void control_forget(struct leap *leap)
+{
+	if (leap->ctl_fd >= 0)
+		fd_close(leap->ctl_fd);
+	leap->ctl_fd = -1;
+	if (leap->page) /* the mapping is the parent's file */
+		sys_munmap(leap->page, (sizeof(*leap->page) + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK);
+	leap->page = NULL;
+}
+
+void control_close(struct leap *leap)
+{
+	if (leap->ctl_fd >= 0) {
+		fd_close(leap->ctl_fd);
+		syscall(SYS_unlinkat, AT_FDCWD, leap->ctl_path, 0);
+	}
+	leap->ctl_fd = -1;
+	if (leap->page)
+		stats_page_remove(leap->page);
+	leap->page = NULL;
+}
+
+/* Runs "VERB ARGUMENT" and writes the answer. */
+static void answer(struct leap *leap, char *request, char *reply, size_t size)
+{
+	char *arg = strchr(request, ' '), *value, *out = reply + 3;
+	int err = -EINVAL;
+
+	fmt_print(reply, size, "ok ");
+	if (arg)
+		*arg++ = 0;
+	else
+		arg = request + strlen(request);
+	error_set(EINVAL, "unknown request '%s': set, get, donor-add or donor-remove", request);
+	if (!strcmp(request, "set")) {
+		value = strchr(arg, '=');
+		if (value) {
+			*value++ = 0;
+			err = leap_set(leap, arg, value);
+		} else {
+			error_set(EINVAL, "set needs KEY=VALUE, not '%s'", arg);
+		}
+	} else if (!strcmp(request, "get")) {
+		err = leap_get(leap, arg, out, size - 3);
+	} else if (!strcmp(request, "donor-add")) {
+		err = leap_donor_add(leap, arg);
+	} else if (!strcmp(request, "donor-remove")) {
+		err = leap_donor_remove(leap, arg);
+	}
+	if (err)
+		fmt_print(reply, size, "error %s", error_last());
+}
+
+static void serve_one(struct leap *leap, int fd)
+{
+	static char request[REQUEST_MAX], reply[REQUEST_MAX]; /* the keeper's alone */
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	ssize_t n;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
+	    (cred.uid != 0 && cred.uid != getuid()))
+		return;
+	if (syscall(SYS_poll, &p, 1, 500) != 1)
+		return;
+	n = recv(fd, request, sizeof(request) - 1, MSG_DONTWAIT);
+	if (n <= 0)
+		return;
+	request[n] = 0;
+	answer(leap, request, reply, sizeof(reply));
+	send(fd, reply, strlen(reply), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void control_serve(struct leap *leap)
+{
+	int fd;
+
+	while (leap->ctl_fd >= 0 && (fd = accept4(leap->ctl_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		serve_one(leap, fd);
+		sys_close(fd);
+	}
+}
+
+/* Under the DONORS lock: ports are not asked by two threads at once. */
+static void publish_donors(struct leap *leap, struct stats_page *page)
+{
+	struct donors *donors = &leap->donors;
+
+	lock_acquire(&donors->lock);
+	page->ndonors = donors->count < STATS_DONORS_MAX ? donors->count : STATS_DONORS_MAX;
+	for (uint32_t d = 0; d < page->ndonors; d++) {
+		const struct donor *donor = &donors->donor[d];
+		struct stats_donor *out = &page->donor[d];
+		struct port_info info = { 0 };
+
+		if (donor->port)
+			donor->ops->info(donor->port, false, &info);
+		memcpy(out->text, info.text, sizeof(out->text));
+		out->alive = donor_alive(donor);
+		out->slabs = slabs_of_donor(&leap->slabs, donor);
+		out->bytes_read = info.bytes_read;
+		out->bytes_written = info.bytes_written;
+		out->free_bytes = info.free_bytes;
+		out->stored_bytes = info.stored_bytes;
+	}
+	lock_release(&donors->lock);
+}
+
+static void program_of(char *buf, size_t size)
+{
+	long fd = sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/self/comm", O_RDONLY | O_CLOEXEC));
+	long n = fd < 0 ? 0 : sys_ret(syscall(SYS_read, (int)fd, buf, size - 1));
+
+	if (fd >= 0)
+		sys_close((int)fd);
+	buf[n > 0 ? n - 1 : 0] = 0;
+}
+
+void control_publish(struct leap *leap)
+{
+	static const char *const frontends[] = { "auto", "busy", "block", "inline" };
+	struct stats_page *page = leap->page;
+	struct leap_stats st;
+
+	if (!page)
+		return;
+	stats_snapshot(leap, &st);
+	if (page->update_ns && !memcmp(&st, &page->stats, sizeof(st)))
+		return;
+	__atomic_store_n(&page->seq, page->seq + 1, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	page->stats = st;
+	page->start_ns = leap->start_ns;
+	page->update_ns = clock_ns();
+	program_of(page->program, sizeof(page->program));
+	fmt_print(page->frontend, sizeof(page->frontend), "%s", frontends[leap->frontend]);
+	fmt_print(page->mover, sizeof(page->mover), "%s", leap->can_move ? "move" : "wp");
+	fmt_print(page->prefetch, sizeof(page->prefetch), "%.15s",
+		  leap->config.prefetching ? leap->config.prefetch : "off");
+	fmt_print(page->hits, sizeof(page->hits), "%s",
+		  leap->config.hits == HITS_CACHE ? "cache" : "marker");
+	publish_donors(leap, page);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__atomic_store_n(&page->seq, page->seq + 1, __ATOMIC_RELEASE);
+}
+
+void keeper_kick(struct leap *leap)
+{
+	uint64_t one = 1;
+
+	syscall(SYS_write, leap->keeper_fd, &one, sizeof(one));
+}
+
+void *keeper_main(void *arg)
+{
+	struct leap *leap = arg;
+
+	runtime_enter();
+	while (!__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE)) {
+		struct pollfd fds[2] = { { .fd = leap->keeper_fd, .events = POLLIN },
+					 { .fd = leap->ctl_fd, .events = POLLIN } };
+		uint64_t drained;
+
+		syscall(SYS_poll, fds, 2, TICK_MS);
+		if (fds[0].revents & POLLIN)
+			syscall(SYS_read, leap->keeper_fd, &drained, sizeof(drained));
+		control_serve(leap);
+		donors_tick(leap);
+		control_publish(leap);
+		if (local_pages_all(leap) > budget_pages(leap))
+			evictor_kick(leap);
+	}
+	runtime_leave();
+	return NULL;
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* leap.c - life of a session: opening, closing, the page budget. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+
+#include "libleap/control.h"
+#include "libleap/error.h"
+#include "libleap/evict.h"
+#include "libleap/log.h"
+#include "libleap/region_int.h"
+#include "libleap/session.h"
+#include "libleap/uffd/handler.h"
+#include "libleap/uffd/uffd.h"
+#include "libleap/util/fmt.h"
+#include "libleap/util/hash.h"
+#include "libleap/util/mem.h"
+
+__thread int runtime_depth __attribute__((tls_model("initial-exec")));
+struct leap *sessions;
+static struct lock sessions_lock = LOCK_INIT(LOCK_RANK_SESSIONS);
+
+const char *leap_version(void)
+{
+	return LEAP_VERSION_STRING;
+}
+
+const char *leap_last_error(void)
+{
+	return error_last();
+}
+
+uint64_t overhead_bytes(const struct leap *leap)
+{
+	uint64_t bytes = mem_mapped_bytes();
+
+	/* 16.75 bytes of metadata for each page that has content */
+	bytes += (uint64_t)__atomic_load_n(&leap->held, __ATOMIC_RELAXED) * 67 / 4;
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		const struct shard *shard = &leap->shards[s];
+
+		bytes += (uint64_t)shard->stage.high << LEAP_PAGE_SHIFT;
+		if (!shard->limbo.movable)
+			bytes += shard->limbo.nslots * EXTENT_BYTES;
+	}
+	return bytes;
+}
+
+static int64_t limit_bytes(const struct leap *leap)
+{
+	int64_t base;
+
+	if (!leap->config.remote)
+		return INT64_MAX / 2;
+	if (!leap->config.local.percent)
+		return (int64_t)leap->config.local.bytes;
+	base = __atomic_load_n(leap->armed ? &leap->held : &leap->committed, __ATOMIC_RELAXED);
+	return (base << LEAP_PAGE_SHIFT) / 100 * leap->config.local.percent;
+}
+
+int64_t budget_pages(const struct leap *leap)
+{
+	int64_t pages = (limit_bytes(leap) - (int64_t)overhead_bytes(leap)) >> LEAP_PAGE_SHIFT;
+
+	return pages < LIMIT_MIN_PAGES ? LIMIT_MIN_PAGES : pages;
+}
+
+int64_t budget_headroom(const struct leap *leap)
+{
+	int64_t room = budget_pages(leap) / 64;
+
+	return room < 64 ? 64 : room > 2048 ? 2048 : room;
+}
+
+void shards_lock_all(struct leap *leap)
+{
+	for (unsigned s = 0; s < leap->nshards; s++)
+		lock_acquire(&leap->shards[s].lock);
+}
+
+void shards_unlock_all(struct leap *leap)
+{
+	for (unsigned s = leap->nshards; s-- > 0;)
+		lock_release(&leap->shards[s].lock);
+}
+
+uint64_t available_bytes(void)
+{
+	char text[2048], *at;
+	long fd = sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/meminfo", O_RDONLY | O_CLOEXEC));
+	long n = fd < 0 ? 0 : sys_ret(syscall(SYS_read, (int)fd, text, sizeof(text) - 1));
+	uint64_t kib = 0;
+
+	if (fd >= 0)
+		sys_close((int)fd);
+	text[n > 0 ? n : 0] = 0;
+	at = strstr(text, "MemAvailable:");
+	if (!at)
+		return UINT64_MAX;
+	for (at += 13; *at == ' '; at++)
+		;
+	for (; *at >= '0' && *at <= '9'; at++)
+		kib = kib * 10 + (uint64_t)(*at - '0');
+	return kib << 10;
+}
+
+void abort_now(void)
+{
+	sigset_t set;
+
+	/* a pager thread blocks all signals, so abort() alone would wait */
+	sigemptyset(&set);
+	sigaddset(&set, SIGABRT);
+	signal(SIGABRT, SIG_DFL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	syscall(SYS_tgkill, getpid(), sys_gettid(), SIGABRT);
+	syscall(SYS_exit_group, 134);
+	__builtin_unreachable();
+}
+
+/* What the kernel offers decides the mover; what was asked for must be there. */
+static int choose_mover(struct leap *leap)
+{
+	enum config_mover want = leap->config.mover;
+	bool move, wp;
+	int err = uffd_probe(leap->config.uffd_features, &leap->features);
+
+	if (err)
+		return err;
+	move = leap->features & UFFD_FEATURE_MOVE;
+	wp = leap->features & UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+	if (want == MOVER_MOVE && !move)
+		return error_set(ENOSYS, "mover=move needs UFFDIO_MOVE (Linux 6.8, better 6.14): use "
+					 "mover=auto");
+	if (!move && !wp)
+		return error_set(ENOSYS, "this kernel's userfaultfd has neither UFFDIO_MOVE nor "
+					 "write-protection: Linux 5.7 or later is needed");
+	if (want == MOVER_WP && !wp)
+		return error_set(ENOSYS, "mover=wp needs write-protection (Linux 5.7): use mover=auto");
+	leap->can_move = move && want != MOVER_WP;
+	leap->has_wp = wp;
+	leap->can_poison = leap->features & UFFD_FEATURE_POISON;
+	return 0;
+}
+
+static void program_name(char *buf, size_t size)
+{
+	long fd = sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/self/comm", O_RDONLY | O_CLOEXEC));
+	long n = fd < 0 ? 0 : sys_ret(syscall(SYS_read, (int)fd, buf, size - 1));
+
+	if (fd >= 0)
+		sys_close((int)fd);
+	buf[n > 0 ? n - 1 : 0] = 0; /* ends with a newline */
+}
+
+static void set_params(struct leap *leap)
+{
+	struct transport_params *p = &leap->donors.params;
+	char name[32];
+
+	p->deadline_ns = leap->config.deadline_ns;
+	p->loop_bytes_max = leap->config.loop_bytes_max;
+	p->loop_compress = leap->config.loop_compress;
+	p->io_uring = leap->config.io_uring;
+	syscall(SYS_getrandom, p->client_id, sizeof(p->client_id), 0);
+	leap->donors.random = p->client_id[0] | 1;
+	program_name(name, sizeof(name));
+	fmt_print(leap->donors.client_name, sizeof(leap->donors.client_name), "%s[%d]", name,
+		  (int)getpid());
+	p->client_name = leap->donors.client_name;
+}
+
+static int open_shards(struct leap *leap)
+{
+	unsigned n = leap->config.fault_threads;
+
+	if (!n) {
+		long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+		n = cpus >= 16 ? 4 : cpus >= 8 ? 2 : 1;
+	}
+	if (leap->frontend == FRONTEND_INLINE)
+		n = 1;
+	leap->shards = mem_map(n * sizeof(*leap->shards));
+	if (!leap->shards)
+		return error_set(ENOMEM, "no memory for %u fault threads", n);
+	for (; leap->nshards < n; leap->nshards++) {
+		int err = shard_init(leap, &leap->shards[leap->nshards], leap->nshards);
+
+		if (err) {
+			leap->nshards++;
+			return err;
+		}
+	}
+	return 0;
+}
+
+int session_start_threads(struct leap *leap)
+{
+	int err;
+
+	leap->stop = false;
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		err = handler_start(&leap->shards[s]);
+		if (err)
+			return err;
+	}
+	err = thread_start(&leap->evictor, evictor_main, leap, "leap-evict");
+	leap->evictor_runs = !err;
+	if (err)
+		return err;
+	err = thread_start(&leap->keeper, keeper_main, leap, "leap-keeper");
+	leap->keeper_runs = !err;
+	return err;
+}
+
+static void stop_threads(struct leap *leap)
+{
+	for (unsigned s = 0; s < leap->nshards; s++)
+		handler_stop(&leap->shards[s]);
+	__atomic_store_n(&leap->stop, true, __ATOMIC_RELEASE);
+	if (leap->evictor_runs) {
+		evictor_kick(leap);
+		pthread_join(leap->evictor, NULL);
+	}
+	if (leap->keeper_runs) {
+		keeper_kick(leap);
+		pthread_join(leap->keeper, NULL);
+	}
+	leap->evictor_runs = leap->keeper_runs = false;
+}
+
+static void sessions_insert(struct leap *leap)
+{
+	lock_acquire(&sessions_lock);
+	leap->next = sessions;
+	__atomic_store_n(&sessions, leap, __ATOMIC_RELEASE);
+	lock_release(&sessions_lock);
+}
+
+static void sessions_remove(struct leap *leap)
+{
+	struct leap **link;
+
+	lock_acquire(&sessions_lock);
+	for (link = &sessions; *link && *link != leap; link = &(*link)->next)
+		;
+	if (*link)
+		*link = leap->next;
+	lock_release(&sessions_lock);
+}
+
+static void free_session(struct leap *leap)
+{
+	stop_threads(leap);
+	control_close(leap);
+	for (unsigned s = 0; s < leap->nshards; s++)
+		shard_destroy(&leap->shards[s]);
+	donors_close(leap);
+	slabs_destroy(&leap->slabs);
+	mem_unmap(leap->shards, leap->nshards * sizeof(*leap->shards));
+	mem_unmap(leap->regions, leap->regions_cap * sizeof(*leap->regions));
+	fd_close(leap->keeper_fd);
+	mem_unmap(leap, sizeof(*leap));
+}
+
+static int set_up(struct leap *leap)
+{
+	int err = choose_mover(leap);
+
+	if (err)
+		return err;
+	leap->prefetcher = prefetcher_find(leap->config.prefetch);
+	if (!leap->prefetcher)
+		return error_set(EINVAL, "unknown prefetch policy '%s': one of %s", leap->config.prefetch,
+				 prefetcher_names());
+	leap->frontend = leap->config.frontend;
+	if (leap->frontend == FRONTEND_AUTO)
+		leap->frontend = handler_calibrate();
+	leap->recycle = leap->config.recycle;
+	set_params(leap);
+	err = slabs_init(&leap->slabs);
+	if (err)
+		return error_set(ENOMEM, "no address space for the table of slabs");
+	leap->keeper_fd = (int)sys_ret(syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (leap->keeper_fd < 0)
+		return error_set(-leap->keeper_fd, "cannot make an eventfd: error %d", -leap->keeper_fd);
+	leap->keeper_fd = fd_own(leap->keeper_fd);
+	err = open_shards(leap);
+	if (!err)
+		err = donors_add(leap, leap->config.donors, NULL, NULL);
+	if (!err && leap->user_only)
+		log_warn("userfaultfd serves faults of user mode only: system calls on pages that are not "
+			 "local fail with EFAULT; run as root or 'sysctl vm.unprivileged_userfaultfd=1'");
+	if (!err)
+		err = session_start_threads(leap);
+	return err;
+}
+
+int runtime_open(const struct config *config, struct leap **ret_leap)
+{
+	struct leap *leap;
+	int err = config_check(config);
+
+	if (err)
+		return err;
+	hash_init();
+	leap = mem_map(sizeof(*leap));
+	if (!leap)
+		return error_set(ENOMEM, "no memory for a session");
+	runtime_enter();
+	leap->config = *config;
+	leap->keeper_fd = leap->ctl_fd = -1;
+	leap->start_ns = clock_ns();
+	lock_init(&leap->lock, LOCK_RANK_SESSION, 0);
+	lock_init(&leap->donors.lock, LOCK_RANK_DONORS, 0);
+	err = set_up(leap);
+	if (err) {
+		free_session(leap);
+	} else {
+		if (leap->config.publish)
+			control_open(leap); /* a session without a window on it is still a session */
+		sessions_insert(leap);
+		*ret_leap = leap;
+	}
+	runtime_leave();
+	return err;
+}
+
+int leap_open(const struct leap_options *options, struct leap **ret_leap)
+{
+	struct config *config = mem_map(sizeof(*config));
+	int err;
+
+	if (!config)
+		return error_set(ENOMEM, "leap_open: no memory");
+	if (options)
+		*config = options->config;
+	else
+		config_defaults(config);
+	err = runtime_open(config, ret_leap);
+	mem_unmap(config, sizeof(*config));
+	return err ? error_prefix(err, "leap_open") : 0;
+}
+
+int leap_close(struct leap *leap)
+{
+	if (!leap)
+		return 0;
+	runtime_enter();
+	while (leap->nregions) {
+		int err = region_unmake(leap->regions[leap->nregions - 1]);
+
+		if (err) {
+			runtime_leave();
+			return error_prefix(err, "leap_close");
+		}
+	}
+	sessions_remove(leap);
+	free_session(leap);
+	runtime_leave();
+	return 0;
+}
+
+const struct config *runtime_config(const struct leap *leap)
+{
+	return &leap->config;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan.c - see plan.h. */
+#include <errno.h>
+
+#include "libleap/evict.h"
+#include "libleap/fetch.h"
+#include "libleap/fill.h"
+#include "libleap/plan.h"
+#include "libleap/session.h"
+#include "libleap/util/mem.h"
+
+#define WINDOW_AUTO_MARKER 512
+#define WINDOW_AUTO_CACHE  8
+#define RECYCLE_WORTH	   32
+
+static uint64_t vpn(const struct leap_region *region, size_t index)
+{
+	return ((uintptr_t)region->addr >> LEAP_PAGE_SHIFT) + index;
+}
+
+static bool cache_mode(const struct shard *shard)
+{
+	return shard->leap->config.hits == HITS_CACHE;
+}
+
+static struct prefetch_params params_of(const struct config *config)
+{
+	uint32_t window = config->window_max;
+
+	if (!window)
+		window = config->hits == HITS_CACHE ? WINDOW_AUTO_CACHE : WINDOW_AUTO_MARKER;
+	return (struct prefetch_params){
+		.history_size = config->history_size,
+		.history_split = config->history_split,
+		.window_max = window,
+	};
+}
+
+/* The region's history, made at first use and anew when the policy was changed. NULL: no prefetching. */
+static void *history(struct shard *shard, struct leap_region *region)
+{
+	const struct prefetcher_ops *ops = __atomic_load_n(&shard->leap->prefetcher, __ATOMIC_ACQUIRE);
+	struct leap *leap = shard->leap;
+	bool shared = leap->config.history_key == HISTORY_PROCESS;
+	struct region_view *view = shared ? &shard->process_view : &region->views[shard->index];
+	struct prefetch_params params;
+
+	if (!leap->config.prefetching || region->advice == LEAP_ADVISE_RANDOM)
+		return NULL;
+	if (view->history && view->ops == ops && view->generation == leap->prefetch_generation)
+		return view->history;
+	params = params_of(&leap->config);
+	mem_free(view->history);
+	view->history = mem_alloc(ops->state_bytes(&params));
+	view->ops = ops;
+	view->generation = leap->prefetch_generation;
+	if (view->history && ops->init(view->history, &params)) {
+		mem_free(view->history);
+		view->history = NULL;
+	}
+	return view->history;
+}
+
+void plan_forget(struct shard *shard, struct leap_region *region)
+{
+	mem_free(region->views[shard->index].history);
+	region->views[shard->index].history = NULL;
+	windows_forget(&shard->windows, region);
+}
+
+/* Clips the wish to what this shard serves of the region, in page indexes. */
+static bool clip(struct leap_region *region, size_t near, struct prefetch_plan *plan)
+{
+	size_t end = region_stripe_end(region, near);
+	size_t begin = near / REGION_STRIPE_PAGES * REGION_STRIPE_PAGES;
+	int64_t first = (int64_t)plan->start - (int64_t)vpn(region, 0);
+	int64_t last;
+
+	if (!plan->count || !plan->delta)
+		return false;
+	while (plan->count && (first < (int64_t)begin || first >= (int64_t)end)) {
+		int64_t next = first + plan->delta;
+
+		/* only a plan that starts outside and walks in (aligned cluster) is worth following */
+		if ((first < (int64_t)begin) != (plan->delta > 0))
+			return false;
+		first = next;
+		plan->count--;
+	}
+	if (!plan->count)
+		return false;
+	last = first + (int64_t)(plan->count - 1) * plan->delta;
+	if (last >= (int64_t)end)
+		plan->count = (uint32_t)(((int64_t)end - 1 - first) / plan->delta) + 1;
+	else if (last < (int64_t)begin)
+		plan->count = (uint32_t)((first - (int64_t)begin) / -plan->delta) + 1;
+	plan->start = (uint64_t)first;
+	return true;
+}
+
+static bool ask(struct shard *shard, struct leap_region *region, size_t index,
+		const struct prefetch_access *access, struct plan_todo *ret_todo)
+{
+	const struct prefetcher_ops *ops;
+	void *state = history(shard, region);
+
+	if (!state)
+		return false;
+	ops = shard->leap->config.history_key == HISTORY_PROCESS ? shard->process_view.ops
+								 : region->views[shard->index].ops;
+	ret_todo->plan = (struct prefetch_plan){ 0 };
+	ops->access(state, access, &ret_todo->plan);
+	ops->peek(state, &shard->trend, &shard->window);
+	ret_todo->region = region;
+	return clip(region, index, &ret_todo->plan);
+}
+
+bool plan_miss(struct shard *shard, struct leap_region *region, size_t index, bool write,
+	       uint32_t thread, struct plan_todo *ret_todo)
+{
+	struct prefetch_access access = {
+		.kind = PREFETCH_MISS,
+		.page = vpn(region, index),
+		.thread = thread,
+		.write = write,
+	};
+
+	return ask(shard, region, index, &access, ret_todo);
+}
+
+void plan_hit(struct shard *shard, struct leap_region *region, size_t index, bool write,
+	      uint32_t thread)
+{
+	struct plan_todo ignored;
+	struct prefetch_access access = {
+		.kind = PREFETCH_HIT,
+		.page = vpn(region, index),
+		.thread = thread,
+		.write = write,
+	};
+
+	shard->count.prefetch_hits++;
+	ask(shard, region, index, &access, &ignored);
+}
+
+bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, bool write,
+		 uint32_t thread, struct plan_todo *ret_todo)
+{
+	struct window *w = window_find(&shard->windows, region, index);
+	struct prefetch_access access = {
+		.kind = PREFETCH_MARKER,
+		.page = vpn(region, index),
+		.thread = thread,
+		.write = write,
+	};
+
+	page_set_flags(&region->pages[index], 0, PAGE_MARKER);
+	if (!w)
+		return false;
+	access.credit = w->count;
+	access.delta = w->delta;
+	access.frontier = vpn(region, w->frontier);
+	shard->count.markers++;
+	shard->count.prefetch_hits += w->count;
+	for (uint32_t k = 0; k < w->count; k++)
+		page_set_flags(&region->pages[(size_t)((int64_t)w->first + k * w->delta)], 0,
+			       PAGE_PREFETCHED);
+	window_free(w);
+	return ask(shard, region, index, &access, ret_todo);
+}
+
+static size_t nth(const struct prefetch_plan *plan, uint32_t k)
+{
+	return (size_t)((int64_t)plan->start + (int64_t)k * plan->delta);
+}
+
+/* Chooses the marker at or behind the middle of the window; NULL when nothing of it is remote. */
+static struct window *place_marker(struct shard *shard, const struct plan_todo *todo)
+{
+	const struct prefetch_plan *plan = &todo->plan;
+	struct leap_region *region = todo->region;
+	struct window *w;
+	bool old;
+
+	for (uint32_t i = 0; i < plan->count; i++) {
+		uint32_t k = (plan->count / 2 + i) % plan->count;
+		struct page *page = &region->pages[nth(plan, k)];
+
+		if (page_state(page) != PAGE_REMOTE || page_has(page, PAGE_MARKER))
+			continue;
+		w = window_new(&shard->windows, &old);
+		if (old)
+			page_set_flags(&w->region->pages[w->marker], 0, PAGE_MARKER);
+		page_set_flags(page, PAGE_MARKER, 0);
+		w->region = region;
+		w->marker = nth(plan, k);
+		w->first = plan->start;
+		w->delta = plan->delta;
+		w->count = plan->count;
+		w->frontier = nth(plan, plan->count - 1);
+		return w;
+	}
+	return NULL;
+}
+
+static bool all_sync(const struct shard *shard)
+{
+	return __atomic_load_n(&shard->leap->all_sync, __ATOMIC_RELAXED);
+}
+
+/* Brings part of one extent. Lock not held. False: no room, or out of buffers: stop. */
+static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fetch_how how)
+{
+	struct leap *leap = shard->leap;
+	unsigned want = (unsigned)__builtin_popcountll(mask), got = 0;
+	bool over = local_pages_all(leap) + want > budget_pages(leap);
+	uint64_t todo = 0;
+
+	if (how == FETCH_MAP && over && want >= RECYCLE_WORTH && all_sync(shard) &&
+	    __atomic_load_n(&leap->recycle, __ATOMIC_RELAXED) && lock_try(&shard->evict_lock)) {
+		if (shard->limbo.frames < evict_limbo_target(shard))
+			evict_oldest(shard);
+		lock_release(&shard->evict_lock);
+	} else if (over && evict_make_room(shard, want, false) && !all_sync(shard)) {
+		/* the evictor is at it; do not let prefetch run ahead of it */
+		if (local_pages_all(leap) + want > budget_pages(leap) + budget_headroom(leap))
+			return false;
+	}
+	lock_acquire(&shard->lock);
+	for (uint64_t m = mask; m; m &= m - 1) {
+		const struct page *page = &extent_pages(e)[__builtin_ctzll(m)];
+
+		if (page_state(page) == PAGE_REMOTE && !page_has(page, PAGE_MARKER))
+			todo |= m & -m;
+	}
+	if (how == FETCH_MAP && over && all_sync(shard))
+		got = fill_recycled(shard, e, todo);
+	if (!got && todo) {
+		if (over && how == FETCH_MAP && all_sync(shard)) {
+			lock_release(&shard->lock);
+			if (evict_make_room(shard, want, false) == EVICT_FULL)
+				return false;
+			lock_acquire(&shard->lock);
+		}
+		got = fetch_extent(shard, e, todo, how);
+	}
+	for (uint64_t m = got ? todo : 0; m; m &= m - 1) {
+		struct page *page = &extent_pages(e)[__builtin_ctzll(m)];
+
+		if (page_state(page) == PAGE_LOCAL || page_state(page) == PAGE_FILLING ||
+		    page_state(page) == PAGE_STAGED)
+			page_set_flags(page, PAGE_PREFETCHED, 0);
+	}
+	shard->count.prefetched += got;
+	lock_release(&shard->lock);
+	return !todo || got;
+}
+
+/* Marker mode, asynchronous donors: the marker comes too, but stays unmapped. */
+static void stage_marker(struct shard *shard, struct leap_region *region, size_t index)
+{
+	struct extent *e = &region->extents[index / EXTENT_PAGES];
+
+	if (all_sync(shard))
+		return;
+	lock_acquire(&shard->lock);
+	fetch_extent(shard, e, 1ull << (index % EXTENT_PAGES), FETCH_STAGE);
+	lock_release(&shard->lock);
+}
+
+/* The window got shorter than planned: the first page that did not come marks its end. */
+static void shorten(struct shard *shard, struct window *w, const struct prefetch_plan *plan,
+		    uint32_t brought)
+{
+	struct page *end;
+
+	lock_acquire(&shard->lock);
+	if (!w->region) {
+		lock_release(&shard->lock);
+		return;
+	}
+	end = &w->region->pages[nth(plan, brought)];
+	w->count = brought ? brought : 1;
+	w->frontier = nth(plan, brought ? brought - 1 : 0);
+	if (brought <= plan->count / 2 && page_state(end) == PAGE_REMOTE) {
+		page_set_flags(&w->region->pages[w->marker], 0, PAGE_MARKER);
+		page_set_flags(end, PAGE_MARKER, 0);
+		w->marker = nth(plan, brought);
+		w->frontier = w->marker;
+		w->count = brought + 1;
+	}
+	lock_release(&shard->lock);
+}
+
+void plan_execute(struct shard *shard, const struct plan_todo *todo)
+{
+	const struct prefetch_plan *plan = &todo->plan;
+	struct leap_region *region = todo->region;
+	enum fetch_how how = cache_mode(shard) ? FETCH_STAGE : FETCH_MAP;
+	struct window *w = NULL;
+	size_t marker = 0;
+	uint32_t k = 0;
+
+	lock_acquire(&shard->lock);
+	if (region->dying)
+		goto unlock;
+	if (how == FETCH_MAP) {
+		w = place_marker(shard, todo);
+		if (!w)
+			goto unlock;
+		marker = w->marker;
+	}
+	lock_release(&shard->lock);
+	while (k < plan->count) {
+		size_t ext = nth(plan, k) / EXTENT_PAGES;
+		uint64_t mask = 0;
+		uint32_t next = k;
+
+		for (; next < plan->count && nth(plan, next) / EXTENT_PAGES == ext; next++)
+			mask |= 1ull << (nth(plan, next) % EXTENT_PAGES);
+		if (!bring(shard, &region->extents[ext], mask, how))
+			break;
+		fetch_flush(shard);
+		k = next;
+	}
+	if (w && k < plan->count)
+		shorten(shard, w, plan, k);
+	else if (w)
+		stage_marker(shard, region, marker);
+	fetch_flush(shard);
+	return;
+unlock:
+	lock_release(&shard->lock);
+}
+
+void plan_range(struct shard *shard, struct leap_region *region, size_t index, size_t count)
+{
+	size_t end = index + count;
+
+	while (index < end) {
+		size_t ext = index / EXTENT_PAGES, stop = (ext + 1) * EXTENT_PAGES;
+		uint64_t mask = 0;
+
+		for (; index < stop && index < end; index++)
+			mask |= 1ull << (index % EXTENT_PAGES);
+		if (!bring(shard, &region->extents[ext], mask, FETCH_MAP))
+			return;
+		fetch_flush(shard);
+	}
+}

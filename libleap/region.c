@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* region.c - life of regions: mapping, registration (arming), look-up. */
+#include <errno.h>
+#include <string.h>
+
+#include "libleap/error.h"
+#include "libleap/evict.h"
+#include "libleap/log.h"
+#include "libleap/region_int.h"
+#include "libleap/session.h"
+#include "libleap/uffd/uffd.h"
+#include "libleap/util/mem.h"
+
+struct shard *region_shard(const struct leap_region *r, size_t index)
+{
+	struct leap *leap = r->leap;
+
+	return &leap->shards[(r->id + index / REGION_STRIPE_PAGES) % leap->nshards];
+}
+
+size_t region_stripe_end(const struct leap_region *r, size_t index)
+{
+	size_t end = (index / REGION_STRIPE_PAGES + 1) * REGION_STRIPE_PAGES;
+
+	return end < r->npages ? end : r->npages;
+}
+
+/* Position of the first region that ends behind addr. */
+static uint32_t position(const struct leap *leap, const void *addr)
+{
+	uint32_t lo = 0, hi = leap->nregions;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		const struct leap_region *r = leap->regions[mid];
+
+		if ((const char *)addr < r->addr + (r->npages << LEAP_PAGE_SHIFT))
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+struct leap_region *region_find(struct leap *leap, const void *addr)
+{
+	uint32_t at = position(leap, addr);
+
+	if (at == leap->nregions || (const char *)addr < leap->regions[at]->addr)
+		return NULL;
+	return leap->regions[at];
+}
+
+/* SESSION and all shard locks held. */
+static int list_insert(struct leap *leap, struct leap_region *r)
+{
+	uint32_t at;
+
+	if (leap->nregions == leap->regions_cap) {
+		uint32_t cap = leap->regions_cap ? leap->regions_cap * 2 : 512;
+		struct leap_region **bigger = mem_map(cap * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		if (leap->nregions)
+			memcpy(bigger, leap->regions, leap->nregions * sizeof(*bigger));
+		mem_unmap(leap->regions, leap->regions_cap * sizeof(*bigger));
+		leap->regions = bigger;
+		leap->regions_cap = cap;
+	}
+	at = position(leap, r->addr);
+	memmove(&leap->regions[at + 1], &leap->regions[at],
+		(leap->nregions - at) * sizeof(*leap->regions));
+	leap->regions[at] = r;
+	leap->nregions++;
+	return 0;
+}
+
+static void list_remove(struct leap *leap, const struct leap_region *r)
+{
+	uint32_t at = position(leap, r->addr);
+
+	leap->nregions--;
+	memmove(&leap->regions[at], &leap->regions[at + 1],
+		(leap->nregions - at) * sizeof(*leap->regions));
+}
+
+static void free_metadata(struct leap_region *r)
+{
+	mem_unmap(r->pages, r->npages * sizeof(*r->pages));
+	mem_unmap(r->extents, r->nextents * sizeof(*r->extents));
+	mem_unmap(r->armed, r->nstripes);
+	mem_free(r->views);
+	mem_free(r);
+}
+
+static struct leap_region *new_region(struct leap *leap, char *addr, size_t npages)
+{
+	struct leap_region *r = mem_alloc(sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->leap = leap;
+	r->addr = addr;
+	r->npages = npages;
+	r->nextents = (npages + EXTENT_PAGES - 1) / EXTENT_PAGES;
+	r->nstripes = (npages + REGION_STRIPE_PAGES - 1) / REGION_STRIPE_PAGES;
+	r->pages = mem_map_sparse(npages * sizeof(*r->pages));
+	r->extents = mem_map_sparse(r->nextents * sizeof(*r->extents));
+	r->armed = mem_map_sparse(r->nstripes);
+	r->views = mem_alloc(leap->nshards * sizeof(*r->views));
+	if (!r->pages || !r->extents || !r->armed || !r->views) {
+		free_metadata(r);
+		return NULL;
+	}
+	return r;
+}
+
+/* Pages that are mapped already belong to us now. Shard lock held; the stripe is registered. */
+static void scan_resident(struct shard *shard, struct leap_region *r, size_t first, size_t end)
+{
+	unsigned char there[4096];
+	int64_t held = 0;
+
+	while (first < end) {
+		size_t n = end - first < sizeof(there) ? end - first : sizeof(there);
+
+		if (syscall(SYS_mincore, region_page_addr(r, first), n << LEAP_PAGE_SHIFT, there))
+			return;
+		for (size_t i = 0; i < n; i++) {
+			struct extent *e = &r->extents[(first + i) / EXTENT_PAGES];
+
+			if (!(there[i] & 1) || page_state(&r->pages[first + i]) != PAGE_ABSENT)
+				continue;
+			page_move(&r->pages[first + i], PAGE_LOCAL);
+			shard_pages_local(shard, e, 1ull << ((first + i) % EXTENT_PAGES));
+			held++;
+		}
+		first += n;
+	}
+	budget_add(r->leap, held, 0);
+}
+
+static void init_extents(struct leap_region *r, size_t first, size_t end)
+{
+	for (size_t x = first / EXTENT_PAGES; x < (end + EXTENT_PAGES - 1) / EXTENT_PAGES; x++)
+		r->extents[x].region = r;
+}
+
+int region_arm_stripe(struct leap_region *r, size_t stripe)
+{
+	size_t first = stripe * REGION_STRIPE_PAGES, end = region_stripe_end(r, first);
+	size_t scan_end = r->reserved && r->high_page < end ? r->high_page : end;
+	struct shard *shard = region_shard(r, first);
+	char *addr = region_page_addr(r, first);
+	size_t len = (end - first) << LEAP_PAGE_SHIFT;
+	int err = 0;
+
+	lock_acquire(&shard->lock);
+	if (r->armed[stripe])
+		goto unlock;
+	sys_madvise(addr, len, MADV_NOHUGEPAGE);
+	err = uffd_register(shard->uffd, addr, len, !r->leap->can_move || r->leap->has_wp);
+	if (err) {
+		error_set(-err, "userfaultfd refuses %zu bytes at %p (error %d): is the range private "
+			  "anonymous memory, and vm.max_map_count large enough?", len, (void *)addr, -err);
+		goto unlock;
+	}
+	init_extents(r, first, end);
+	__atomic_store_n(&r->armed[stripe], 1, __ATOMIC_RELEASE);
+	if (scan_end > first)
+		scan_resident(shard, r, first, scan_end);
+unlock:
+	lock_release(&shard->lock);
+	return err;
+}
+
+static size_t stripes_in_use(const struct leap_region *r)
+{
+	size_t pages = r->reserved ? r->high_page : r->npages;
+
+	return (pages + REGION_STRIPE_PAGES - 1) / REGION_STRIPE_PAGES;
+}
+
+static int arm_region(struct leap_region *r)
+{
+	for (size_t s = 0; s < stripes_in_use(r); s++) {
+		int err = region_arm_stripe(r, s);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* SESSION lock held. */
+int regions_arm_if_needed(struct leap *leap)
+{
+	if (!leap->armed && __atomic_load_n(&leap->committed, __ATOMIC_RELAXED) <= budget_pages(leap))
+		return 0;
+	__atomic_store_n(&leap->armed, true, __ATOMIC_RELEASE);
+	for (uint32_t i = 0; i < leap->nregions; i++) {
+		int err = arm_region(leap->regions[i]);
+
+		if (err)
+			return err;
+	}
+	evictor_kick(leap);
+	return 0;
+}
+
+/* Puts the region into the list and registers it if need be. */
+static int publish(struct leap *leap, struct leap_region *r)
+{
+	sigset_t saved;
+	int err;
+
+	lock_app_enter(&saved);
+	lock_acquire(&leap->lock);
+	shards_lock_all(leap);
+	r->id = leap->next_region_id++;
+	err = list_insert(leap, r);
+	shards_unlock_all(leap);
+	if (err)
+		goto unlock;
+	if (!r->reserved)
+		__atomic_fetch_add(&leap->committed, (int64_t)r->npages, __ATOMIC_RELAXED);
+	if (leap->armed)
+		err = arm_region(r);
+	else
+		err = regions_arm_if_needed(leap);
+	if (err) {
+		if (!r->reserved)
+			__atomic_fetch_sub(&leap->committed, (int64_t)r->npages, __ATOMIC_RELAXED);
+		shards_lock_all(leap);
+		list_remove(leap, r);
+		shards_unlock_all(leap);
+	}
+unlock:
+	lock_release(&leap->lock);
+	lock_app_leave(&saved);
+	return err;
+}
+
+static int create(struct leap *leap, size_t bytes, bool reserved, struct leap_region **ret_region)
+{
+	size_t len = (bytes + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK, slack = (size_t)2 << 20;
+	struct leap_region *r;
+	char *raw, *addr;
+	int err = 0;
+
+	if (!bytes || len < bytes)
+		return error_set(EINVAL, "a region of %zu bytes cannot be", bytes);
+	raw = sys_mmap(NULL, len + slack, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &err);
+	if (!raw)
+		return error_set(-err, "no address space for a region of %zu bytes (error %d): raise "
+				       "'ulimit -v' or ask for less", len, -err);
+	/* 2 MiB alignment: extents share page tables evenly */
+	addr = (char *)(((uintptr_t)raw + slack - 1) & ~(slack - 1));
+	if (addr > raw)
+		sys_munmap(raw, (size_t)(addr - raw));
+	if (addr + len < raw + len + slack)
+		sys_munmap(addr + len, (size_t)(raw + slack - addr));
+	r = new_region(leap, addr, len >> LEAP_PAGE_SHIFT);
+	if (!r) {
+		err = error_set(ENOMEM, "no memory for the tables of a region of %zu bytes", len);
+		goto unmap;
+	}
+	r->created = true;
+	r->reserved = reserved;
+	err = publish(leap, r);
+	if (err)
+		goto free_region;
+	*ret_region = r;
+	return 0;
+free_region:
+	free_metadata(r);
+unmap:
+	sys_munmap(addr, len);
+	return err;
+}
+
+int leap_region_create(struct leap *leap, size_t bytes, struct leap_region **ret_region)
+{
+	int err;
+
+	runtime_enter();
+	err = create(leap, bytes, false, ret_region);
+	runtime_leave();
+	return err ? error_prefix(err, "leap_region_create") : 0;
+}
+
+int region_reserve(struct leap *leap, size_t bytes, struct leap_region **ret_region)
+{
+	int err = -ENOMEM;
+
+	for (int k = 0; k < 7 && err; k++, bytes /= 2)
+		err = create(leap, bytes, true, ret_region);
+	return err;
+}
+
+int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_region **ret_region)
+{
+	struct leap_region *r;
+	int err;
+
+	if ((uintptr_t)addr & LEAP_PAGE_MASK || bytes & LEAP_PAGE_MASK || !bytes)
+		return error_set(EINVAL, "leap_region_adopt: %p and %zu must be multiples of 4096", addr,
+				 bytes);
+	runtime_enter();
+	lock_acquire(&leap->lock);
+	r = region_find(leap, addr);
+	lock_release(&leap->lock);
+	if (r) {
+		err = error_set(EBUSY, "%p is managed already", addr);
+		goto leave;
+	}
+	r = new_region(leap, addr, bytes >> LEAP_PAGE_SHIFT);
+	if (!r) {
+		err = error_set(ENOMEM, "no memory for the tables of a region of %zu bytes", bytes);
+		goto leave;
+	}
+	__atomic_store_n(&leap->armed, true, __ATOMIC_RELEASE); /* its kind is checked by registering it */
+	err = publish(leap, r);
+	if (err)
+		free_metadata(r);
+	else
+		*ret_region = r;
+leave:
+	runtime_leave();
+	return err ? error_prefix(err == -EPERM ? -EINVAL : err, "leap_region_adopt") : 0;
+}
+
+void *leap_region_addr(const struct leap_region *region)
+{
+	return region->addr;
+}
+
+size_t leap_region_bytes(const struct leap_region *region)
+{
+	return region->npages << LEAP_PAGE_SHIFT;
+}
+
+/* Waits until no fault thread and no evictor is between two locks with a pointer to the region. */
+static void wait_roles(struct leap *leap)
+{
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		lock_acquire(&leap->shards[s].role_lock);
+		lock_release(&leap->shards[s].role_lock);
+		lock_acquire(&leap->shards[s].evict_lock);
+		lock_release(&leap->shards[s].evict_lock);
+	}
+}
+
+static void unlist(struct leap *leap, struct leap_region *r)
+{
+	lock_acquire(&leap->lock);
+	shards_lock_all(leap);
+	r->dying = true;
+	list_remove(leap, r);
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		struct shard *shard = &leap->shards[s];
+
+		for (unsigned h = 0; h < SHARD_HINTS; h++)
+			if (shard->hints[h].region == r)
+				shard->hints[h].region = NULL;
+		if (shard->zero_region == r)
+			shard->zero_region = NULL;
+	}
+	shards_unlock_all(leap);
+	lock_release(&leap->lock);
+	wait_roles(leap);
+}
+
+int region_unmake(struct leap_region *r)
+{
+	struct leap *leap = r->leap;
+	sigset_t saved;
+	int err = 0;
+
+	if (!r->created) {
+		err = region_pin_pages(r, 0, r->npages);
+		if (err)
+			return err;
+	}
+	lock_app_enter(&saved);
+	unlist(leap, r);
+	if (!r->created) {
+		for (size_t s = 0; s < r->nstripes; s++)
+			if (r->armed[s])
+				uffd_unregister(region_shard(r, s * REGION_STRIPE_PAGES)->uffd,
+						region_page_addr(r, s * REGION_STRIPE_PAGES),
+						(region_stripe_end(r, s * REGION_STRIPE_PAGES) -
+						 s * REGION_STRIPE_PAGES) << LEAP_PAGE_SHIFT);
+	}
+	region_forget(r);
+	if (r->created)
+		sys_munmap(r->addr, r->npages << LEAP_PAGE_SHIFT);
+	__atomic_fetch_sub(&leap->committed,
+			   (int64_t)(r->reserved ? r->committed_pages : r->npages), __ATOMIC_RELAXED);
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		lock_acquire(&leap->shards[s].lock);
+		plan_forget(&leap->shards[s], r);
+		lock_release(&leap->shards[s].lock);
+	}
+	lock_app_leave(&saved);
+	free_metadata(r);
+	return 0;
+}
+
+int leap_region_destroy(struct leap_region *region)
+{
+	int err;
+
+	runtime_enter();
+	err = region_unmake(region);
+	runtime_leave();
+	return err ? error_prefix(err, "leap_region_destroy") : 0;
+}

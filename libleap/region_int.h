@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * region_int.h - between region.c (life), region_range.c (content of ranges) and their callers in leap.c.
+ */
+#ifndef LEAP_REGION_INT_H
+#define LEAP_REGION_INT_H
+
+#include "libleap/plan.h"
+#include "libleap/region.h"
+
+/* Ends a region as leap_region_destroy() does. */
+int region_unmake(struct leap_region *r);
+/* Takes all pages of an unlisted region out of queues, limbo and slabs; mapped content stays mapped. */
+void region_forget(struct leap_region *r);
+/* Pins pages and brings them home; all or nothing. -ENOMEM, -EIO. */
+int region_pin_pages(struct leap_region *r, size_t first, size_t n);
+void region_unpin_pages(struct leap_region *r, size_t first, size_t n);
+/* Evicts what it can of the pages' extents. -ENOSPC. */
+int region_evict_pages(struct leap_region *r, size_t first, size_t n);
+/* Moves the extents to the front of the eviction queue. */
+void region_cold(struct leap_region *r, size_t first, size_t n);
+/* Hints to the fault threads. */
+void region_hint(struct leap_region *r, size_t first, size_t n);
+
+#endif

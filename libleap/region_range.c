@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * region_range.c - what application threads do to the content of ranges: dropping, pinning, moving, bringing
+ * home. All of it under shard locks with signals blocked, waiting for pages that an evictor or a read
+ * works on; the fault threads never wait for it.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "libleap/error.h"
+#include "libleap/evict.h"
+#include "libleap/fault.h"
+#include "libleap/fetch.h"
+#include "libleap/region_int.h"
+#include "libleap/session.h"
+#include "libleap/uffd/handler.h"
+#include "libleap/uffd/uffd.h"
+
+#define CHUNK_PAGES (16 * EXTENT_PAGES) /* under one lock, with one madvise */
+#define WAIT_NS	    (10 * 1000000)
+
+static bool page_in_work(const struct page *page)
+{
+	return page_state(page) == PAGE_FILLING || page_state(page) == PAGE_EVICTING ||
+	       page_has(page, PAGE_WRITING);
+}
+
+/* Until nothing in [first, end) is being filled, evicted or written. Lock held; may let it go meanwhile. */
+static void wait_idle(struct shard *shard, struct leap_region *r, size_t first, size_t end)
+{
+	for (size_t i = first; i < end;) {
+		const struct extent *e = &r->extents[i / EXTENT_PAGES];
+
+		if (!(e->flags & EXTENT_BUSY) && !page_in_work(&r->pages[i])) {
+			i++;
+			continue;
+		}
+		lock_wait(&shard->lock, &shard->event,
+			  __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE), WAIT_NS);
+		i = first; /* what was idle may have changed */
+	}
+}
+
+/* A lost page's poison marker outlives MADV_DONTNEED: cover it first. */
+static void unpoison(struct shard *shard, struct leap_region *r, size_t index)
+{
+	static const char zero[LEAP_PAGE_BYTES] __attribute__((aligned(4096)));
+
+	uffd_copy(shard->uffd, region_page_addr(r, index), zero, LEAP_PAGE_BYTES, false, NULL);
+	shard->lost--;
+}
+
+/* Takes content and slot from one idle page. Lock held. */
+static void drop_page(struct shard *shard, struct leap_region *r, size_t index, uint32_t *ret_slot)
+{
+	struct page *page = &r->pages[index];
+	struct extent *e = &r->extents[index / EXTENT_PAGES];
+	unsigned i = index % EXTENT_PAGES;
+	int64_t held = -1;
+
+	if (page_state(page) == PAGE_STAGED)
+		fetch_drop_staged(shard, r, index);
+	switch (page_state(page)) {
+	case PAGE_ABSENT:
+		return;
+	case PAGE_LOCAL:
+		shard_pages_unlocal(shard, e, 1ull << i);
+		break;
+	case PAGE_LIMBO:
+		limbo_forget(shard, e, i, false);
+		break;
+	case PAGE_REMOTE:
+		shard->remote--;
+		break;
+	case PAGE_LOST:
+		unpoison(shard, r, index);
+		held = 0;
+		break;
+	default:
+		break;
+	}
+	*ret_slot = page->slot;
+	page->slot = 0;
+	page_set_flags(page, 0, PAGE_STORED | PAGE_MARKER | PAGE_PREFETCHED | PAGE_WAITED);
+	page_move(page, PAGE_ABSENT);
+	budget_add(r->leap, held, 0);
+}
+
+/* The extent holds nothing any more: its group may serve another. */
+static void maybe_drop_group(struct leap_region *r, struct extent *e)
+{
+	const struct page *pages = extent_pages(e);
+
+	if (!e->group)
+		return;
+	for (unsigned i = 0; i < extent_npages(e); i++)
+		if (pages[i].slot)
+			return;
+	group_drop(&r->leap->slabs, e->group);
+	e->group = 0;
+}
+
+static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first, size_t end)
+{
+	for (size_t at = first; at < end;) {
+		size_t stop = (at / EXTENT_PAGES + 1) * EXTENT_PAGES;
+		struct extent *e = &r->extents[at / EXTENT_PAGES];
+		uint32_t slots[EXTENT_PAGES] = { 0 };
+
+		for (; at < stop && at < end; at++)
+			drop_page(shard, r, at, &slots[at % EXTENT_PAGES]);
+		slots_put(&r->leap->slabs, slots, EXTENT_PAGES);
+		maybe_drop_group(r, e);
+	}
+	sys_madvise(region_page_addr(r, first), (end - first) << LEAP_PAGE_SHIFT, MADV_DONTNEED);
+}
+
+void region_drop(struct leap_region *r, size_t first, size_t n)
+{
+	size_t end = first + n;
+
+	while (first < end) {
+		size_t stop = first + CHUNK_PAGES < end ? first + CHUNK_PAGES : end;
+		size_t stripe_end = region_stripe_end(r, first);
+		struct shard *shard = region_shard(r, first);
+
+		if (!region_page_armed(r, first)) {
+			/* arming takes the shard lock: under it nothing can change */
+			stop = stripe_end < end ? stripe_end : end;
+			lock_acquire(&shard->lock);
+			if (!region_page_armed(r, first)) {
+				sys_madvise(region_page_addr(r, first),
+					    (stop - first) << LEAP_PAGE_SHIFT, MADV_DONTNEED);
+				first = stop;
+			}
+			lock_release(&shard->lock);
+			continue;
+		}
+		if (stop > stripe_end)
+			stop = stripe_end;
+		lock_acquire(&shard->lock);
+		wait_idle(shard, r, first, stop);
+		drop_chunk(shard, r, first, stop);
+		lock_release(&shard->lock);
+		first = stop;
+	}
+}
+
+void region_forget(struct leap_region *r)
+{
+	for (size_t x = 0; x < r->nextents; x++) {
+		struct extent *e = &r->extents[x];
+		size_t first = x * EXTENT_PAGES;
+		struct shard *shard = region_shard(r, first);
+		uint32_t slots[EXTENT_PAGES] = { 0 };
+
+		if (!region_page_armed(r, first)) {
+			x = (first / REGION_STRIPE_PAGES + 1) * (REGION_STRIPE_PAGES / EXTENT_PAGES) - 1;
+			continue;
+		}
+		lock_acquire(&shard->lock);
+		wait_idle(shard, r, first, first + extent_npages(e));
+		if (e->limbo)
+			limbo_retire_extent(shard, e);
+		for (unsigned i = 0; i < extent_npages(e); i++)
+			drop_page(shard, r, first + i, &slots[i]);
+		slots_put(&r->leap->slabs, slots, EXTENT_PAGES);
+		group_drop(&r->leap->slabs, e->group);
+		e->group = 0;
+		lock_release(&shard->lock);
+	}
+}
+
+int region_touch(struct leap_region *r, size_t index)
+{
+	char byte, *addr = region_page_addr(r, index);
+	struct iovec local = { &byte, 1 }, remote = { addr, 1 };
+
+	if (region_shard(r, index)->inline_faults)
+		return inline_serve(r, addr) ? 0 : -EIO;
+	if (r->leap->user_only) {
+		if (page_state(&r->pages[index]) == PAGE_LOST)
+			return -EIO;
+		byte = *(volatile char *)addr;
+		return 0;
+	}
+	/* by way of the kernel: a lost page is an error code there, not a signal */
+	return sys_ret(syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0)) == 1 ? 0 : -EIO;
+}
+
+int region_bring_home(struct leap_region *r, size_t first, size_t n)
+{
+	for (size_t i = first; i < first + n; i++) {
+		enum page_state state = page_state(&r->pages[i]);
+
+		if (!region_page_armed(r, i)) {
+			i = region_stripe_end(r, i) - 1;
+			continue;
+		}
+		if (state == PAGE_LOCAL || state == PAGE_ABSENT)
+			continue;
+		if (region_touch(r, i))
+			return error_set(EIO, "the page at %p is lost", (void *)region_page_addr(r, i));
+	}
+	return 0;
+}
+
+/* Adds +1 or -1 to the pins of each page. */
+static void change_pins(struct leap_region *r, size_t first, size_t n, bool up)
+{
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	for (size_t i = first; i < first + n; i++) {
+		struct shard *shard = region_shard(r, i);
+		struct extent *e = &r->extents[i / EXTENT_PAGES];
+
+		lock_acquire(&shard->lock);
+		while (page_state(&r->pages[i]) == PAGE_EVICTING)
+			lock_wait(&shard->lock, &shard->event,
+				  __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE), WAIT_NS);
+		if (up) {
+			__atomic_fetch_add(&r->pages[i].word, PAGE_PIN_ONE, __ATOMIC_RELAXED);
+			e->pinned++;
+		} else if (page_pinned(&r->pages[i])) {
+			__atomic_fetch_sub(&r->pages[i].word, PAGE_PIN_ONE, __ATOMIC_RELAXED);
+			e->pinned--;
+		}
+		lock_release(&shard->lock);
+	}
+	lock_app_leave(&saved);
+	__atomic_fetch_add(&r->leap->pinned, up ? (int64_t)n : -(int64_t)n, __ATOMIC_RELAXED);
+}
+
+int region_pin_pages(struct leap_region *r, size_t first, size_t n)
+{
+	int64_t pinned = __atomic_load_n(&r->leap->pinned, __ATOMIC_RELAXED) + (int64_t)n;
+	int err;
+
+	if (pinned > budget_pages(r->leap))
+		return error_set(ENOMEM, "%zu more pages cannot be pinned: the local limit allows %ld in "
+					 "all; raise it (option local)", n, (long)budget_pages(r->leap));
+	change_pins(r, first, n, true);
+	err = region_bring_home(r, first, n);
+	if (err)
+		change_pins(r, first, n, false);
+	return err;
+}
+
+void region_unpin_pages(struct leap_region *r, size_t first, size_t n)
+{
+	change_pins(r, first, n, false);
+}
+
+int region_evict_pages(struct leap_region *r, size_t first, size_t n)
+{
+	sigset_t saved;
+	int full = 0;
+
+	lock_app_enter(&saved);
+	for (size_t x = first / EXTENT_PAGES; x <= (first + n - 1) / EXTENT_PAGES && !full; x++) {
+		struct extent *e = &r->extents[x];
+		struct shard *shard = region_shard(r, x * EXTENT_PAGES);
+		int out;
+
+		if (!region_page_armed(r, x * EXTENT_PAGES))
+			continue;
+		lock_acquire(&shard->evict_lock);
+		evict_drain(shard);
+		out = evict_extent(shard, e);
+		if (out == EVICT_FULL && donors_grow(r->leap) == 0)
+			out = evict_extent(shard, e);
+		full = out == EVICT_FULL;
+		evict_drain(shard);
+		lock_acquire(&shard->lock);
+		if (e->limbo)
+			limbo_retire_extent(shard, e);
+		lock_release(&shard->lock);
+		lock_release(&shard->evict_lock);
+	}
+	lock_app_leave(&saved);
+	return full ? error_set(ENOSPC, "the donors have no room left: add one, or memory to one") : 0;
+}
+
+void region_cold(struct leap_region *r, size_t first, size_t n)
+{
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	for (size_t x = first / EXTENT_PAGES; x <= (first + n - 1) / EXTENT_PAGES; x++) {
+		struct extent *e = &r->extents[x];
+		struct shard *shard = region_shard(r, x * EXTENT_PAGES);
+
+		if (!region_page_armed(r, x * EXTENT_PAGES))
+			continue;
+		lock_acquire(&shard->lock);
+		if (e->flags & EXTENT_QUEUED) {
+			shard_queue_remove(shard, e);
+			shard_queue_front(shard, e);
+			e->flags |= EXTENT_COLD;
+		}
+		lock_release(&shard->lock);
+	}
+	lock_app_leave(&saved);
+}
+
+void region_hint(struct leap_region *r, size_t first, size_t n)
+{
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	while (n) {
+		size_t end = region_stripe_end(r, first), part = end - first < n ? end - first : n;
+		struct shard *shard = region_shard(r, first);
+
+		if (region_page_armed(r, first)) {
+			lock_acquire(&shard->lock);
+			fault_hint(shard, r, first, part);
+			lock_release(&shard->lock);
+			shard_kick(shard);
+		}
+		first += part;
+		n -= part;
+	}
+	lock_app_leave(&saved);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shard.h - a pager for its share of the address space: one userfaultfd, one fault thread (or, with the
+ * front end inline, the faulting thread itself), one eviction queue, one limbo, its own lanes.
+ *
+ * Shards share nothing on the fault path but the slot table and the session's page budget. All fields are
+ * protected by `lock` unless they say otherwise; what takes long (ioctls over an extent, hashing, I/O of
+ * asynchronous transports) is done without it, on pages that are FILLING or extents that are BUSY.
+ *
+ * Two roles exist per shard, each held by one thread at a time:
+ *   fault role   reads messages, owns the demand and prefetch lanes and the staging pool. Held for ever by the
+ *		  fault thread, or taken per fault (role_lock) by the front end inline.
+ *   evict role   owns the write lane. Taken per batch (evict_lock).
+ */
+#ifndef LEAP_SHARD_H
+#define LEAP_SHARD_H
+
+#include <pthread.h>
+#include "libleap/limbo.h"
+#include "libleap/lock.h"
+#include "libleap/region.h"
+#include "libleap/stage.h"
+#include "libleap/transport/uri.h"
+#include "libleap/util/hist.h"
+#include "libleap/window.h"
+
+struct leap;
+
+struct shard_counters {
+	uint64_t faults, faults_zero, faults_remote, faults_limbo, faults_staged, faults_wp,
+		faults_spurious;
+	uint64_t prefetched, prefetch_hits, prefetch_unused, markers;
+	uint64_t evicted, evicted_clean, evicted_zero, written, read, io_errors, over_limit;
+};
+
+struct extent_queue {
+	struct extent *head, *tail;
+};
+
+/* Work that other threads ask of the fault thread: fetch pages (hints). */
+#define SHARD_HINTS 64
+struct shard_hint {
+	struct leap_region *region;
+	size_t page, count;
+};
+
+struct shard {
+	struct leap *leap;
+	unsigned index;
+	int uffd;
+	bool inline_faults; /* front end inline: the uffd raises SIGBUS */
+
+	struct lock role_lock;	/* fault role, inline only; before evict_lock */
+	struct lock evict_lock; /* evict role; before lock */
+	struct lock lock;
+	uint32_t event; /* changes when a busy page or extent becomes free */
+
+	struct extent_queue queue; /* extents with local pages, oldest first */
+	struct limbo limbo;
+	struct stage stage;
+	struct windows windows;
+	struct region_view process_view; /* history_key=process */
+
+	/* gauges, in pages */
+	uint64_t local, staged, remote, lost;
+
+	/* first-touch runs */
+	struct leap_region *zero_region;
+	size_t zero_next;
+	unsigned zero_window;
+
+	struct lane *demand[LEAP_DONORS_MAX];	/* fault role */
+	struct lane *prefetch[LEAP_DONORS_MAX]; /* fault role */
+	struct lane *write[LEAP_DONORS_MAX];	/* evict role */
+	unsigned writes_in_flight;		/* evict role */
+	struct evict_write *write_pool, *write_free, *write_done; /* evict role */
+
+	struct fetch *fetch_pool, *fetch_free, *fetch_done; /* fault role */
+	unsigned fetches_in_flight;			    /* fault role */
+
+	struct shard_hint hints[SHARD_HINTS];
+	unsigned hint_head, hint_tail;
+
+	struct shard_counters count;
+	struct hist fault_hist, remote_hist;
+	int64_t trend;
+	uint32_t window;
+
+	pthread_t thread;
+	pid_t tid;
+	bool thread_runs;
+	int wake_fd; /* eventfd: makes the fault thread look at hints and stop */
+	bool stop;   /* atomic */
+};
+
+int shard_init(struct leap *leap, struct shard *shard, unsigned index);
+/* Opens the userfaultfd and the limbo area registered with it. */
+int shard_open_uffd(struct shard *shard);
+/* In a forked child: a new userfaultfd for the same limbo area. */
+int shard_reopen_uffd(struct shard *shard);
+void shard_destroy(struct shard *shard);
+/* Opens the lanes to a donor. Control context. */
+int shard_open_lanes(struct shard *shard, uint32_t donor);
+void shard_close_lanes(struct shard *shard, uint32_t donor);
+/* Pages of the extent became LOCAL / stopped being so: bitmap, queue, gauges. Lock held. */
+void shard_pages_local(struct shard *shard, struct extent *e, uint64_t mask);
+void shard_pages_unlocal(struct shard *shard, struct extent *e, uint64_t mask);
+void shard_queue_remove(struct shard *shard, struct extent *e);
+void shard_queue_front(struct shard *shard, struct extent *e);
+void shard_queue_tail(struct shard *shard, struct extent *e);
+/* Makes the fault thread look at hints, lanes and `stop`. */
+void shard_kick(struct shard *shard);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * slab.h - which slot of which donor a page has.
+ *
+ * A slab is LEAP_SLAB_PAGES slots granted by one donor; a *group* is 64 aligned slots of a slab. An
+ * extent (64 pages) takes a group when it is first evicted, so that neighbours in the address space
+ * are neighbours on the donor and travel in one request. When no whole group is left anywhere, single free
+ * slots of other groups are used.
+ *
+ * A slot number is 32 bits: 1 + slab * LEAP_SLAB_PAGES + index; 0 = none. Group numbers likewise:
+ * 1 + slab * 256 + index.
+ *
+ * After fork() the slabs that parent and child share are *frozen*: their slots may be read and given up,
+ * but not written; new groups come from other slabs until the donor says that nobody shares them any more.
+ *
+ * One lock (LOCK_RANK_SLAB) for all; resolving a slot needs none, as a slab stays in the table while one
+ * of its slots is in use.
+ */
+#ifndef LEAP_SLAB_H
+#define LEAP_SLAB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "libleap/lock.h"
+#include "libleap/transport/transport.h"
+
+#define SLAB_GROUP_SLOTS 64
+#define SLAB_GROUPS	 ((unsigned)(LEAP_SLAB_PAGES / SLAB_GROUP_SLOTS))
+#define SLABS_MAX	 65536 /* 4 TiB */
+
+struct donor;
+
+struct slab {
+	struct donor *donor;
+	uint32_t number; /* the port's */
+	bool frozen;
+	bool gone; /* its donor is dead: the content is lost */
+	uint16_t free_groups;
+	uint32_t used_slots;
+	uint64_t owned[SLAB_GROUPS / 64]; /* groups owned by an extent */
+	uint64_t used[SLAB_GROUPS];	  /* slots in use */
+};
+
+struct slabs {
+	struct lock lock;
+	struct slab **table; /* SLABS_MAX entries */
+	uint32_t count;	     /* entries ever used */
+	uint32_t live;	     /* slabs held */
+	uint32_t hint;	     /* where the last group came from */
+	uint32_t free_groups; /* in slabs that may be written */
+};
+
+int slabs_init(struct slabs *slabs);
+void slabs_destroy(struct slabs *slabs);
+
+/* Adds a granted slab. -ENOMEM, -ENOSPC (table full). */
+int slabs_add(struct slabs *slabs, struct donor *donor, uint32_t number);
+/* Forgets an unused slab of a donor (any donor when NULL), beyond keep_groups free ones; the caller releases it at the port. 1 when there
+ * was one. */
+int slabs_take_unused(struct slabs *slabs, struct donor *donor, uint32_t keep_groups,
+		      struct donor **ret_donor, uint32_t *ret_number);
+/* The donor died, or is alive and all its slabs are shared now / no more. */
+void slabs_donor_gone(struct slabs *slabs, struct donor *donor);
+void slabs_freeze_all(struct slabs *slabs);
+/* Next frozen slab at or after *cursor; false when none. */
+bool slabs_next_frozen(struct slabs *slabs, uint32_t *cursor, struct donor **ret_donor,
+		       uint32_t *ret_number);
+void slabs_thaw(struct slabs *slabs, struct donor *donor, uint32_t number);
+uint32_t slabs_of_donor(struct slabs *slabs, const struct donor *donor);
+/* Marks a donor's slabs unwritable (it is being removed) or writable again. */
+void slabs_set_frozen(struct slabs *slabs, const struct donor *donor, bool frozen);
+
+/* A whole group for an extent: its number, or 0 when none is free. */
+uint32_t group_take(struct slabs *slabs);
+/* The extent gives its group up; slots of it that are still used stay so. */
+void group_drop(struct slabs *slabs, uint32_t group);
+/* May slots of this group be written (not frozen, not gone)? */
+bool group_writable(struct slabs *slabs, uint32_t group);
+
+/* Slots for the pages in mask (bit i = page i of the extent), preferably from `group`: slots[i] is set for each. Pages that
+ * cannot be served keep 0. Returns the mask of those served. */
+uint64_t slots_take(struct slabs *slabs, uint32_t group, uint64_t mask, uint32_t *slots);
+/* Gives slots back; zeroes in the list are skipped. */
+void slots_put(struct slabs *slabs, const uint32_t *slots, unsigned count);
+
+struct slot_place {
+	struct donor *donor;
+	uint32_t slab; /* the port's number */
+	uint32_t page;
+	bool frozen, gone;
+};
+void slot_resolve(const struct slabs *slabs, uint32_t slot, struct slot_place *ret_place);
+
+#endif

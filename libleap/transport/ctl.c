@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "libleap/transport/ctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "libleap/error.h"
+#include "libleap/log.h"
+#include "libleap/util/sys.h"
+
+/* The port is dead for this cause, unless it is already for another. */
+static int ctl_fail(struct ctl *c, int code, const char *what)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(c->dead, &none, -code);
+	return error_set(code, "donor %s: %s", c->text, what);
+}
+
+static int ctl_check_dead(struct ctl *c)
+{
+	int dead = atomic_load(c->dead);
+
+	if (dead)
+		return error_set(-dead, "donor %s is dead (%s)", c->text,
+				 dead == -ETIMEDOUT ? "it did not answer within the deadline" :
+						      "the connection broke");
+	return 0;
+}
+
+int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *ticket,
+		 const struct transport_params *params, uint64_t end_ns)
+{
+	struct proto_hello_ack ack;
+	int r;
+
+	r = stream_hello(fd, kind, ticket, params, end_ns, control->text, &ack);
+	if (r)
+		return r;
+	control->fd = fd;
+	control->deadline_ns = params->deadline_ns;
+	control->passed_fd = -1;
+	control->in_bytes = 0;
+	control->ping_ns = 0;
+	control->heard_ns = clock_ns();
+	control->session = ack.session;
+	memcpy(control->token, ack.token, sizeof(control->token));
+	atomic_store(&control->free_bytes, ack.info.free_bytes);
+	atomic_store(&control->total_bytes, ack.info.total_bytes);
+	return 0;
+}
+
+/* Takes the descriptor out of a received message. */
+static void ctl_take_fd(struct ctl *c, struct msghdr *msg)
+{
+	struct cmsghdr *cmsg;
+	size_t n;
+	int fd;
+
+	for (cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
+			if (c->passed_fd >= 0)
+				sys_close(c->passed_fd);
+			c->passed_fd = fd;
+		}
+	}
+}
+
+/* Receives what is there, up to the end of one message. 0, -EAGAIN, or dead. */
+static int ctl_recv(struct ctl *c, size_t want)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} cm;
+	struct iovec iov = { c->in + c->in_bytes, want - c->in_bytes };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = cm.bytes,
+			      .msg_controllen = sizeof(cm.bytes) };
+	ssize_t n;
+
+	do {
+		n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return -EAGAIN;
+	if (n == 0)
+		return ctl_fail(c, EPIPE, "it closed the connection; it was stopped or killed");
+	if (n < 0)
+		return ctl_fail(c, errno == ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
+	ctl_take_fd(c, &msg);
+	c->in_bytes += (uint32_t)n;
+	return 0;
+}
+
+/* One whole message if it is there: 0 with its head in host order and the body in c->in; -EAGAIN; or dead. */
+static int ctl_message(struct ctl *c, struct proto_head *ret_head)
+{
+	const char *rule;
+	int r;
+
+	for (;;) {
+		size_t want = PROTO_HEAD_BYTES;
+
+		if (c->in_bytes >= PROTO_HEAD_BYTES) {
+			memcpy(ret_head, c->in, sizeof(*ret_head));
+			proto_head_order(ret_head);
+			rule = proto_control_reply_check(ret_head);
+			if (rule)
+				return ctl_fail(c, EPIPE, rule);
+			want += ret_head->length;
+			if (c->in_bytes == want)
+				break;
+		}
+		r = ctl_recv(c, want);
+		if (r)
+			return r;
+	}
+	c->in_bytes = 0;
+	c->heard_ns = clock_ns();
+	return 0;
+}
+
+static const uint8_t *ctl_body(const struct ctl *c)
+{
+	return c->in + PROTO_HEAD_BYTES;
+}
+
+static void ctl_learn(struct ctl *c, const struct proto_head *head)
+{
+	struct proto_info info;
+
+	if (head->status || head->length != sizeof(info))
+		return;
+	memcpy(&info, ctl_body(c), sizeof(info));
+	proto_info_order(&info);
+	atomic_store_explicit(&c->free_bytes, info.free_bytes, memory_order_relaxed);
+	atomic_store_explicit(&c->total_bytes, info.total_bytes, memory_order_relaxed);
+}
+
+/* A message that is not the answer waited for. */
+static void ctl_aside(struct ctl *c, const struct proto_head *head)
+{
+	char sentence[PROTO_SENTENCE_MAX + 1] = "";
+
+	if (head->type == PROTO_PING && head->id == c->ping_id) {
+		c->ping_ns = 0;
+		ctl_learn(c, head);
+	} else if (head->type == PROTO_RECLAIM) {
+		c->reclaim_slabs = head->npages;
+	} else if (head->type == PROTO_NOTICE && head->length <= PROTO_SENTENCE_MAX) {
+		memcpy(sentence, ctl_body(c), head->length);
+		if (proto_text_ok(sentence, sizeof(sentence)))
+			log_info("donor %s says: %s", c->text, sentence);
+	}
+	if (c->passed_fd >= 0)
+		sys_close(c->passed_fd);
+	c->passed_fd = -1;
+}
+
+/* Requests are small and few, so the socket always has room unless the donor is stuck. */
+static int ctl_send(struct ctl *c, struct proto_head head)
+{
+	ssize_t n;
+
+	proto_head_order(&head);
+	do {
+		n = send(c->fd, &head, sizeof(head), MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)sizeof(head))
+		return 0;
+	if (n >= 0 || errno == EAGAIN)
+		return ctl_fail(c, ETIMEDOUT, "it does not read what it is sent");
+	return ctl_fail(c, errno == ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
+}
+
+static int ctl_wait(struct ctl *c, uint64_t end_ns)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+	uint64_t now = clock_ns();
+
+	if (now >= end_ns)
+		return ctl_fail(c, ETIMEDOUT, "no answer within the deadline; it is stopped, overloaded or "
+				    "cut off");
+	if (poll(&p, 1, (int)((end_ns - now) / 1000000) + 1) < 0 && errno != EINTR)
+		return ctl_fail(c, EPIPE, "cannot wait for its answer");
+	return 0;
+}
+
+static int ctl_refused(struct ctl *c, const struct proto_head *head)
+{
+	char sentence[PROTO_SENTENCE_MAX + 1] = "";
+	int r = proto_status_errno(head->status);
+
+	if (head->length <= PROTO_SENTENCE_MAX)
+		memcpy(sentence, ctl_body(c), head->length);
+	if (!sentence[0] || !proto_text_ok(sentence, sizeof(sentence)))
+		return error_set(-r, "donor %s refused with status %u", c->text, head->status);
+	return error_set(-r, "donor %s: %s", c->text, sentence);
+}
+
+int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret_head, void *body,
+		 int *ret_fd)
+{
+	struct ctl *c = control;
+	uint64_t end_ns = clock_ns() + c->deadline_ns;
+	int r = ctl_check_dead(c);
+
+	if (r)
+		return r;
+	head.id = ++c->next_id;
+	r = ctl_send(c, head);
+	while (!r) {
+		r = ctl_message(c, ret_head);
+		if (r == -EAGAIN) {
+			r = ctl_wait(c, end_ns);
+			continue;
+		}
+		if (!r && ret_head->type == head.type && ret_head->id == head.id)
+			break;
+		if (!r)
+			ctl_aside(c, ret_head);
+	}
+	if (r)
+		return r;
+	if (ret_fd && !ret_head->status) {
+		*ret_fd = c->passed_fd;
+		c->passed_fd = -1;
+	} else if (c->passed_fd >= 0) {
+		sys_close(c->passed_fd);
+		c->passed_fd = -1;
+	}
+	if (ret_head->status)
+		return ctl_refused(c, ret_head);
+	if (body)
+		memcpy(body, ctl_body(c), ret_head->length);
+	if (ret_head->type != PROTO_CLONE)
+		ctl_learn(c, ret_head);
+	return 0;
+}
+
+int ctl_tick(struct ctl *control)
+{
+	struct ctl *c = control;
+	struct proto_head head;
+	uint64_t now;
+	int r = ctl_check_dead(c);
+
+	while (!r) {
+		r = ctl_message(c, &head);
+		if (!r)
+			ctl_aside(c, &head);
+	}
+	if (r != -EAGAIN)
+		return r;
+	if (!c->heartbeat)
+		return 0;
+	now = clock_ns();
+	if (c->ping_ns && now - c->ping_ns > c->deadline_ns)
+		return ctl_fail(c, ETIMEDOUT, "no sign of life within the deadline; it is stopped, "
+				    "overloaded or cut off");
+	if (c->ping_ns || now - c->heard_ns < c->deadline_ns / 4)
+		return 0;
+	c->ping_ns = now;
+	c->ping_id = ++c->next_id;
+	return ctl_send(c, proto_head_make(PROTO_PING, c->ping_id, 0));
+}
+
+void ctl_forget(struct ctl *control)
+{
+	if (control->fd >= 0)
+		sys_close(control->fd);
+	if (control->passed_fd >= 0)
+		sys_close(control->passed_fd);
+	control->fd = control->passed_fd = -1;
+}
+
+void ctl_close(struct ctl *control)
+{
+	struct proto_head bye = proto_head_make(PROTO_BYE, ++control->next_id, 0);
+
+	proto_head_order(&bye);
+	if (control->fd >= 0 && !atomic_load(control->dead))
+		send(control->fd, &bye, sizeof(bye), MSG_NOSIGNAL | MSG_DONTWAIT);
+	ctl_forget(control);
+}
+
+int ctl_release(struct ctl *control, uint32_t slab)
+{
+	struct proto_head head = proto_head_make(PROTO_RELEASE, 0, 0), reply;
+
+	head.slab = slab;
+	return ctl_call(control, head, &reply, NULL, NULL);
+}
+
+int ctl_shared(struct ctl *control, uint32_t slab)
+{
+	struct proto_head head = proto_head_make(PROTO_SHARED, 0, 0), reply;
+	int r;
+
+	head.slab = slab;
+	r = ctl_call(control, head, &reply, NULL, NULL);
+	return r ? r : (int)reply.npages;
+}
+
+int ctl_refresh(struct ctl *control)
+{
+	struct proto_head reply;
+
+	return ctl_call(control, proto_head_make(PROTO_INFO, 0, 0), &reply, NULL, NULL);
+}
+
+int ctl_clone(struct ctl *control, struct port_ticket *ret_ticket)
+{
+	struct proto_head head = proto_head_make(PROTO_CLONE, 0, 0), reply;
+	uint64_t ms = control->deadline_ns / 1000000;
+	uint8_t body[PROTO_BODY_MAX];
+	int r;
+
+	head.page = ms < 1 ? 1 : ms > PROTO_TICKET_MS_MAX ? PROTO_TICKET_MS_MAX : (uint32_t)ms;
+	r = ctl_call(control, head, &reply, body, NULL);
+	if (!r)
+		memcpy(ret_ticket->bytes, body, sizeof(ret_ticket->bytes));
+	return r;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shm.c - the shm transport: a donor on this machine whose slabs are mapped here.
+ *
+ * The control connection is a unix socket; GRANT hands over the slab's memfd, which is mapped and closed.
+ * From then on the donor's processor takes no part: reads and writes are copies, done in submit(). A memfd
+ * that could shrink would make them raise SIGBUS, so only sealed ones are accepted.
+ *
+ * When the donor dies its memory lives on in our mappings: reads still work and nothing is lost, but
+ * grants and writes fail with -EPIPE. Pages of a slab are taken when first written, from the memory
+ * cgroup of whoever writes first, which is the client unless leap-donor runs with --populate.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "libleap/error.h"
+#include "libleap/transport/ctl.h"
+#include "libleap/transport/shm_path.h"
+#include "libleap/util/fmt.h"
+#include "libleap/util/mem.h"
+#include "libleap/util/sys.h"
+
+#define SHM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+struct port {
+	struct transport_params params;
+	struct sockaddr_un sa;
+	socklen_t sa_len;
+	char text[300];
+	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
+	struct ctl control;
+	_Atomic(uint8_t *) *slabs; /* PROTO_SLABS_MAX bases, NULL = not held; sparse */
+	uint32_t slabs_end;	   /* all held numbers are smaller */
+	_Atomic uint64_t bytes_read, bytes_written;
+};
+
+struct lane {
+	struct port *port;
+};
+
+#define SLABS_BYTES (PROTO_SLABS_MAX * sizeof(uint8_t *))
+
+static int shm_connect(struct port *port, enum proto_kind kind, const uint8_t *ticket)
+{
+	uint64_t end_ns = clock_ns() + port->params.deadline_ns;
+	int fd, r;
+
+	r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text, &fd);
+	if (r)
+		return r;
+	r = ctl_open(&port->control, fd, kind, ticket, &port->params, end_ns);
+	if (r)
+		sys_close(fd);
+	return r;
+}
+
+/* A user's client may use the donor that root runs, if the rights on its socket allow it. */
+static int shm_connect_any(struct port *port, const char *name)
+{
+	static const char system_dir[] = "/run/leap/";
+	size_t n = strlen(name);
+	int r;
+
+	r = shm_path(name, false, &port->sa, &port->sa_len);
+	if (r)
+		return error_set(-r, "donor %s: the name is too long for a socket, or there is no run directory "
+				 "(LEAP_RUN_DIR)", port->text);
+	r = shm_connect(port, PROTO_KIND_CONTROL, NULL);
+	if ((r != -ENOENT && r != -ECONNREFUSED) || strchr(name, '/') || name[0] == '@' ||
+	    sizeof(system_dir) + n + 5 > sizeof(port->sa.sun_path) ||
+	    !strncmp(port->sa.sun_path, system_dir, sizeof(system_dir) - 1))
+		return r;
+	fmt_print(port->sa.sun_path, sizeof(port->sa.sun_path), "%s%s.sock", system_dir, name);
+	return shm_connect(port, PROTO_KIND_CONTROL, NULL);
+}
+
+static int shm_open_port(const struct donor_uri *uri, const struct transport_params *params,
+			 struct port **ret_port)
+{
+	struct port *port = mem_alloc(sizeof(*port));
+	int r;
+
+	if (!port)
+		goto fail_memory;
+	port->slabs = mem_map_sparse(SLABS_BYTES);
+	if (!port->slabs)
+		goto fail_free;
+	port->params = *params;
+	fmt_print(port->text, sizeof(port->text), "shm:%s", uri->host);
+	port->control.fd = port->control.passed_fd = -1;
+	port->control.dead = &port->dead;
+	port->control.text = port->text;
+	r = shm_connect_any(port, uri->host);
+	if (r)
+		goto fail_unmap;
+	*ret_port = port;
+	return 0;
+fail_unmap:
+	mem_unmap(port->slabs, SLABS_BYTES);
+	mem_free(port);
+	return r;
+fail_free:
+	mem_free(port);
+fail_memory:
+	return error_set(ENOMEM, "out of memory for a connection to a donor");
+}
+
+static void slab_unmap(struct port *port, uint32_t slab)
+{
+	uint8_t *base = atomic_exchange(&port->slabs[slab], NULL);
+
+	if (base)
+		sys_munmap(base, LEAP_SLAB_BYTES);
+}
+
+static void shm_close(struct port *port)
+{
+	for (uint32_t i = 0; i < port->slabs_end; i++)
+		slab_unmap(port, i);
+	ctl_close(&port->control);
+	mem_unmap(port->slabs, SLABS_BYTES);
+	mem_free(port);
+}
+
+/* Maps what the donor sent, if it is what it must be. */
+static int slab_map(struct port *port, int fd, uint8_t **ret_base)
+{
+	struct stat st;
+	int seals, r = 0;
+
+	if (fd < 0)
+		return error_set(EPROTO, "donor %s sent no memory with a grant", port->text);
+	seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || (seals & SHM_SEALS) != SHM_SEALS || fstat(fd, &st) ||
+	    st.st_size != (off_t)LEAP_SLAB_BYTES)
+		return error_set(EPROTO, "donor %s sent memory that is not a sealed slab", port->text);
+	*ret_base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			     fd, 0, &r);
+	if (!*ret_base)
+		return error_set(-r, "cannot map a slab of donor %s (errno %d); raise the limit on address "
+				 "space (ulimit -v)", port->text, -r);
+	sys_madvise(*ret_base, LEAP_SLAB_BYTES, MADV_DONTDUMP);
+	return 0;
+}
+
+static int shm_slab_grant(struct port *port, uint32_t *ret_slab)
+{
+	struct proto_head reply;
+	uint8_t *base;
+	int fd, r;
+
+	r = ctl_call(&port->control, proto_head_make(PROTO_GRANT, 0, 0), &reply, NULL, &fd);
+	if (r)
+		return r;
+	r = slab_map(port, fd, &base);
+	if (fd >= 0)
+		sys_close(fd);
+	if (r) {
+		ctl_release(&port->control, reply.slab);
+		return r;
+	}
+	slab_unmap(port, reply.slab); /* never held; but the donor is not to be trusted */
+	atomic_store(&port->slabs[reply.slab], base);
+	if (reply.slab >= port->slabs_end)
+		port->slabs_end = reply.slab + 1;
+	*ret_slab = reply.slab;
+	return 0;
+}
+
+static int shm_slab_release(struct port *port, uint32_t slab)
+{
+	if (slab >= PROTO_SLABS_MAX)
+		return error_set(EIO, "donor %s: there is no slab %u", port->text, slab);
+	slab_unmap(port, slab);
+	return ctl_release(&port->control, slab);
+}
+
+static int shm_slab_shared(struct port *port, uint32_t slab)
+{
+	return ctl_shared(&port->control, slab);
+}
+
+static int shm_info(struct port *port, bool refresh, struct port_info *ret_info)
+{
+	int r = refresh ? ctl_refresh(&port->control) : 0;
+
+	if (r)
+		return r;
+	memset(ret_info, 0, sizeof(*ret_info));
+	ret_info->free_bytes = atomic_load(&port->control.free_bytes);
+	ret_info->total_bytes = atomic_load(&port->control.total_bytes);
+	ret_info->bytes_read = atomic_load(&port->bytes_read);
+	ret_info->bytes_written = atomic_load(&port->bytes_written);
+	fmt_print(ret_info->text, sizeof(ret_info->text), "%s", port->text);
+	return 0;
+}
+
+static int shm_tick(struct port *port)
+{
+	return ctl_tick(&port->control);
+}
+
+static int shm_lane_open(struct port *port, enum lane_kind kind, struct lane **ret_lane)
+{
+	struct lane *lane = mem_alloc(sizeof(*lane));
+
+	if (!lane)
+		return error_set(ENOMEM, "out of memory for a lane to donor %s", port->text);
+	lane->port = port;
+	*ret_lane = lane;
+	return 0;
+}
+
+static void shm_lane_close(struct lane *lane)
+{
+	mem_free(lane);
+}
+
+static uint8_t *slot_address(struct port *port, uint32_t slab, uint32_t page, uint32_t npages)
+{
+	uint8_t *base;
+
+	if (slab >= PROTO_SLABS_MAX || page >= LEAP_SLAB_PAGES || npages > LEAP_SLAB_PAGES - page)
+		return NULL;
+	base = atomic_load_explicit(&port->slabs[slab], memory_order_acquire);
+	return base ? base + (size_t)page * LEAP_PAGE_BYTES : NULL;
+}
+
+static void shm_submit(struct lane *lane, struct io *io)
+{
+	struct port *port = lane->port;
+	size_t bytes = (size_t)io->npages * LEAP_PAGE_BYTES;
+	uint8_t *at = slot_address(port, io->slab, io->page, io->npages);
+
+	if (!at || !io->npages || io->npages > LEAP_IO_PAGES_MAX) {
+		io->status = -EIO;
+	} else if (io->op == IO_READ) {
+		memcpy(io->buf, at, bytes);
+		atomic_fetch_add_explicit(&port->bytes_read, bytes, memory_order_relaxed);
+		io->status = 0;
+	} else if (atomic_load_explicit(&port->dead, memory_order_relaxed)) {
+		io->status = -EPIPE;
+	} else {
+		memcpy(at, io->buf, bytes);
+		atomic_fetch_add_explicit(&port->bytes_written, bytes, memory_order_relaxed);
+		io->status = 0;
+	}
+	io->done(io);
+}
+
+static void shm_flush(struct lane *lane)
+{
+}
+
+static int shm_poll(struct lane *lane)
+{
+	return 0;
+}
+
+static int shm_lane_fd(struct lane *lane)
+{
+	return -1;
+}
+
+static const void *shm_peek(struct port *port, uint32_t slab, uint32_t page)
+{
+	return slot_address(port, slab, page, 1);
+}
+
+static int shm_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
+{
+	return ctl_clone(&port->control, ret_ticket);
+}
+
+/* The mappings came along with fork(); only the connection is the parent's. */
+static int shm_clone_adopt(struct port *port, const struct port_ticket *ticket)
+{
+	int r = atomic_load(&port->dead);
+
+	ctl_forget(&port->control);
+	if (r)
+		return error_set(-r, "donor %s was dead before fork()", port->text);
+	r = shm_connect(port, PROTO_KIND_CLONE, ticket->bytes);
+	if (r)
+		atomic_store(&port->dead, r == -ETIMEDOUT ? -ETIMEDOUT : -EPIPE);
+	return r;
+}
+
+const struct transport_ops transport_shm = {
+	.size = sizeof(struct transport_ops),
+	.name = "shm",
+	.flags = TRANSPORT_SYNC | TRANSPORT_PEEK,
+	.open = shm_open_port,
+	.close = shm_close,
+	.slab_grant = shm_slab_grant,
+	.slab_release = shm_slab_release,
+	.slab_shared = shm_slab_shared,
+	.info = shm_info,
+	.tick = shm_tick,
+	.lane_open = shm_lane_open,
+	.lane_close = shm_lane_close,
+	.submit = shm_submit,
+	.flush = shm_flush,
+	.poll = shm_poll,
+	.lane_fd = shm_lane_fd,
+	.peek = shm_peek,
+	.clone_prepare = shm_clone_prepare,
+	.clone_adopt = shm_clone_adopt,
+};

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* handler.c - the fault thread of a shard: front ends busy and block. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include "libleap/error.h"
+#include "libleap/fault.h"
+#include "libleap/fetch.h"
+#include "libleap/log.h"
+#include "libleap/session.h"
+#include "libleap/uffd/follow.h"
+#include "libleap/uffd/handler.h"
+#include "libleap/uffd/uffd.h"
+
+#define POLL_FDS (2 + 2 * LEAP_DONORS_MAX)
+#define LANE_SPINS 200 /* looks at the lanes before sleeping while reads are in flight */
+
+/* One look at everything. Returns true if there was something. */
+static bool turn(struct shard *shard, struct follow *follow)
+{
+	struct uffd_msg msgs[FAULT_BATCH];
+	struct fault faults[FAULT_BATCH];
+	unsigned n = 0;
+	int got, reaped;
+
+	lock_acquire(&shard->role_lock);
+	got = uffd_read(shard->uffd, msgs, FAULT_BATCH);
+	for (int i = 0; i < got; i++)
+		n += fault_decode(&msgs[i], &faults[n]);
+	if (n) {
+		fault_handle(shard, faults, n);
+		if (follow)
+			follow_fault(follow, faults[0].thread, n);
+	}
+	reaped = fetch_reap(shard);
+	reaped += fault_hints(shard);
+	if (reaped)
+		fetch_flush(shard);
+	lock_release(&shard->role_lock);
+	return n || reaped;
+}
+
+static void sleep_until_work(struct shard *shard)
+{
+	struct pollfd fds[POLL_FDS];
+	const struct donors *donors = &shard->leap->donors;
+	uint64_t drained;
+	nfds_t n = 0;
+
+	fds[n++] = (struct pollfd){ .fd = shard->uffd, .events = POLLIN };
+	fds[n++] = (struct pollfd){ .fd = shard->wake_fd, .events = POLLIN };
+	for (uint32_t d = 0; shard->fetches_in_flight && d < donors->count; d++) {
+		const struct transport_ops *ops = donors->donor[d].ops;
+
+		if (!shard->demand[d] || ops->flags & TRANSPORT_SYNC)
+			continue;
+		fds[n++] = (struct pollfd){ .fd = ops->lane_fd(shard->demand[d]), .events = POLLIN };
+		fds[n++] = (struct pollfd){ .fd = ops->lane_fd(shard->prefetch[d]), .events = POLLIN };
+	}
+	/* with reads in flight wake up now and then to see deadlines pass */
+	syscall(SYS_poll, fds, n, shard->fetches_in_flight ? 50 : -1);
+	if (fds[1].revents & POLLIN)
+		syscall(SYS_read, shard->wake_fd, &drained, sizeof(drained));
+}
+
+static void run_busy(struct shard *shard)
+{
+	uint64_t idle_since = clock_ns();
+
+	while (!__atomic_load_n(&shard->stop, __ATOMIC_ACQUIRE)) {
+		if (turn(shard, NULL)) {
+			idle_since = clock_ns();
+			continue;
+		}
+		if (clock_ns() - idle_since < shard->leap->config.spin_ns) {
+			__builtin_ia32_pause();
+			continue;
+		}
+		sleep_until_work(shard);
+		idle_since = clock_ns();
+	}
+}
+
+static void run_block(struct shard *shard)
+{
+	struct follow follow;
+	int spins = 0;
+
+	follow_init(&follow);
+	while (!__atomic_load_n(&shard->stop, __ATOMIC_ACQUIRE)) {
+		if (turn(shard, &follow)) {
+			spins = 0;
+			continue;
+		}
+		if (shard->fetches_in_flight && spins++ < LANE_SPINS) {
+			if (spins % 8 == 0)
+				sched_yield();
+			continue;
+		}
+		spins = 0;
+		sleep_until_work(shard);
+	}
+}
+
+static void *handler_main(void *arg)
+{
+	struct shard *shard = arg;
+
+	runtime_enter();
+	shard->tid = sys_gettid();
+	if (shard->leap->frontend == FRONTEND_BUSY)
+		run_busy(shard);
+	else
+		run_block(shard);
+	runtime_leave();
+	return NULL;
+}
+
+int thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name)
+{
+	pthread_attr_t attr;
+	sigset_t all, saved;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &saved);
+	runtime_enter(); /* the C library's own allocations for the thread must not be managed */
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 256 << 10);
+	err = pthread_create(ret_thread, &attr, fn, arg);
+	pthread_attr_destroy(&attr);
+	runtime_leave();
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	if (err)
+		return error_set(err, "cannot start a thread (error %d): raise 'ulimit -u'", err);
+	pthread_setname_np(*ret_thread, name);
+	return 0;
+}
+
+int handler_start(struct shard *shard)
+{
+	int err;
+
+	if (shard->inline_faults)
+		return inline_install();
+	shard->stop = false;
+	err = thread_start(&shard->thread, handler_main, shard, "leap-fault");
+	shard->thread_runs = !err;
+	return err;
+}
+
+void handler_stop(struct shard *shard)
+{
+	if (!shard->thread_runs)
+		return;
+	__atomic_store_n(&shard->stop, true, __ATOMIC_RELEASE);
+	shard_kick(shard);
+	pthread_join(shard->thread, NULL);
+	shard->thread_runs = false;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mover.h - the seam to how pages leave and enter the address space.
+ *
+ *   move  UFFDIO_MOVE: the kernel moves the frames themselves; after it nobody can touch them
+ *   wp    write-protect, copy, drop: for kernels before 6.14, and for pages that cannot be moved
+ *
+ * Out: pages of `mask` of one extent, which the caller has claimed (EVICTING, extent BUSY); pages of `keep`
+ * are mapped too and must stay. Frames land at limbo_frame(slot, i). Blocks for the ioctls only; no lock is
+ * needed. Returns the mask of pages that were taken out and whose frames hold their final content; the others are
+ * untouched and mapped.
+ */
+#ifndef LEAP_MOVER_H
+#define LEAP_MOVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct extent;
+struct shard;
+
+struct mover_ops {
+	const char *name;
+	uint64_t (*out)(struct shard *shard, struct extent *e, uint32_t slot, uint64_t mask,
+			uint64_t keep);
+};
+
+extern const struct mover_ops mover_move, mover_wp;
+
+/* First run of one bits at or above *bit: sets *bit to its start, returns its length (0 = none). */
+static inline unsigned mask_run(uint64_t mask, unsigned *bit)
+{
+	uint64_t rest;
+
+	if (*bit >= 64)
+		return 0;
+	rest = mask >> *bit;
+	if (!rest)
+		return 0;
+	*bit += (unsigned)__builtin_ctzll(rest);
+	rest = ~(mask >> *bit);
+	return rest ? (unsigned)__builtin_ctzll(rest) : 64 - *bit;
+}
+
+static inline uint64_t mask_range(unsigned first, unsigned n)
+{
+	return n >= 64 ? ~0ull : ((1ull << n) - 1) << first;
+}
+
+#endif

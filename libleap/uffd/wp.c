@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wp.c - the mover of older kernels: write-protect, copy, drop.
+ *
+ * The write-protection is complete when the ioctl returns (the kernel has flushed), so no store slips in
+ * between copy and drop. A writer meanwhile sleeps on a write-protect fault; dropping the page does
+ * not wake it, so the caller wakes the extent afterwards (its message set EXTENT_WAITED).
+ */
+#include <errno.h>
+#include <sys/uio.h>
+
+#include "libleap/session.h"
+#include "libleap/uffd/mover.h"
+#include "libleap/uffd/uffd.h"
+
+/* The kernel copies for us: memory that the program made unreadable gives an error, not a signal. */
+static bool copy_page(struct shard *shard, char *frame, char *src)
+{
+	struct iovec local = { frame, LEAP_PAGE_BYTES }, remote = { src, LEAP_PAGE_BYTES };
+
+	if (shard->limbo.movable)
+		return !uffd_copy(shard->uffd, frame, src, LEAP_PAGE_BYTES, false, NULL);
+	return sys_ret(syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0)) ==
+	       (long)LEAP_PAGE_BYTES;
+}
+
+static uint64_t copy_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
+			 unsigned n)
+{
+	uint64_t copied = 0;
+
+	for (unsigned i = first; i < first + n; i++) {
+		char *src = extent_addr(e) + ((size_t)i << LEAP_PAGE_SHIFT);
+
+		if (copy_page(shard, limbo_frame(&shard->limbo, slot, i), src))
+			copied |= 1ull << i;
+	}
+	return copied;
+}
+
+/* One run of neighbouring claimed pages. */
+static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
+			unsigned n)
+{
+	char *addr = extent_addr(e) + ((size_t)first << LEAP_PAGE_SHIFT);
+	size_t len = (size_t)n << LEAP_PAGE_SHIFT;
+	uint64_t copied, dropped = 0;
+	unsigned bit = 0, k;
+
+	if (uffd_wp(shard->uffd, addr, len, true, false))
+		return 0;
+	copied = copy_run(shard, e, slot, first, n);
+	while ((k = mask_run(copied, &bit))) {
+		char *at = extent_addr(e) + ((size_t)bit << LEAP_PAGE_SHIFT);
+
+		if (!sys_madvise(at, (size_t)k << LEAP_PAGE_SHIFT, MADV_DONTNEED))
+			dropped |= mask_range(bit, k);
+		bit += k;
+	}
+	if (dropped != mask_range(first, n))
+		uffd_wp(shard->uffd, addr, len, false, true);
+	return dropped;
+}
+
+static uint64_t wp_out(struct shard *shard, struct extent *e, uint32_t slot, uint64_t mask,
+		       uint64_t keep)
+{
+	uint64_t out = 0;
+	unsigned bit = 0, n;
+
+	(void)keep;
+	while ((n = mask_run(mask, &bit))) {
+		out |= out_run(shard, e, slot, bit, n);
+		bit += n;
+	}
+	return out;
+}
+
+const struct mover_ops mover_wp = { .name = "wp", .out = wp_out };

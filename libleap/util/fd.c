@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fd.c - see fd.h. */
+#include <fcntl.h>
+#include <limits.h>
+
+#include "libleap/util/fd.h"
+#include "libleap/util/sys.h"
+
+#define FLOOR 900
+#define KNOWN 65536
+
+static uint64_t owned[KNOWN / 64];
+
+int fd_own(int fd)
+{
+	int up;
+
+	if (fd < 0)
+		return fd;
+	up = (int)sys_ret(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FLOOR));
+	if (up >= 0) {
+		sys_close(fd);
+		fd = up;
+	}
+	if (fd < KNOWN)
+		__atomic_fetch_or(&owned[fd / 64], 1ull << (fd % 64), __ATOMIC_RELAXED);
+	return fd;
+}
+
+void fd_close(int fd)
+{
+	if (fd < 0)
+		return;
+	if (fd < KNOWN)
+		__atomic_fetch_and(&owned[fd / 64], ~(1ull << (fd % 64)), __ATOMIC_RELAXED);
+	sys_close(fd);
+}
+
+bool fd_is_owned(int fd)
+{
+	return fd >= 0 && fd < KNOWN &&
+	       __atomic_load_n(&owned[fd / 64], __ATOMIC_RELAXED) & (1ull << (fd % 64));
+}
+
+int fd_lowest(void)
+{
+	for (int w = 0; w < KNOWN / 64; w++) {
+		uint64_t bits = __atomic_load_n(&owned[w], __ATOMIC_RELAXED);
+
+		if (bits)
+			return w * 64 + __builtin_ctzll(bits);
+	}
+	return INT_MAX;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fd.h - the pager's descriptors: kept high, out of the program's way, and known, so that a program that closes
+ * descriptors it does not own (daemons do) cannot close ours.
+ */
+#ifndef LEAP_UTIL_FD_H
+#define LEAP_UTIL_FD_H
+
+#include <stdbool.h>
+
+/* Moves fd up (close-on-exec) if the limit on descriptors allows, and remembers the result as ours. Negative
+ * values are passed through. Thread-safe. */
+int fd_own(int fd);
+/* Closes one of ours; -1 is allowed. */
+void fd_close(int fd);
+bool fd_is_owned(int fd);
+/* Lowest of ours; INT_MAX when there is none. */
+int fd_lowest(void);
+
+#endif
