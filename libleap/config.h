@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "libleap/util/parse.h"
 
 enum config_frontend { FRONTEND_AUTO, FRONTEND_BUSY, FRONTEND_BLOCK, FRONTEND_INLINE };
 enum config_mover { MOVER_AUTO, MOVER_MOVE, MOVER_WP };
@@ -86,13 +87,20 @@ struct config_option {
 	const char *choices; /* CONFIG_ENUM: "auto|busy|block|inline", in the enum's order */
 };
 
+/* What leap_options_new() returns. */
+struct leap_options {
+	struct config config;
+};
+
 extern const struct config_option config_table[];
 extern const unsigned config_table_count;
 
 void config_defaults(struct config *config);
+/* By name, with '_' or '-'; NULL when there is none. */
 const struct config_option *config_find(const char *name);
 /* Sets one value from text. -ENOENT, -EINVAL, -ERANGE with the sentence set. No malloc. */
 int config_set(struct config *config, const char *name, const char *value);
+/* The value as text that config_set() takes. -ENOENT, -ENOSPC. */
 int config_get(const struct config *config, const char *name, char *buf, size_t size);
 /* Reads all LEAP_* variables. */
 int config_from_env(struct config *config);
@@ -101,10 +109,8 @@ int config_check(const struct config *config);
 /* "LEAP_NAME" of an option into buf. */
 void config_env_name(const struct config_option *option, char *buf, size_t size);
 
-/* Parsers, also for the tools: the whole text must match. -EINVAL, -ERANGE (sentence set by caller). */
-int parse_size(const char *text, uint64_t *ret_bytes);
-int parse_time(const char *text, uint64_t *ret_ns);
+/* "1G" or "25%": -EINVAL, -ERANGE (a share outside 1..100); sentence set by the caller. The other parsers
+ * stand in util/parse.h. */
 int parse_limit(const char *text, struct config_limit *ret_limit);
-int parse_bool(const char *text, bool *ret);
 
 #endif

@@ -275,6 +275,7 @@ unsigned fill_recycled(struct shard *shard, struct extent *e, uint64_t mask)
 
 	if (__builtin_popcountll(mask) < RECYCLE_MIN || e->flags & EXTENT_BUSY)
 		return 0;
+
 	frames = limbo_recycle(shard);
 	if (!frames)
 		return 0;
@@ -298,6 +299,7 @@ unsigned fill_recycled(struct shard *shard, struct extent *e, uint64_t mask)
 		total += k;
 	}
 	shard->count.read += total;
+
 	if (moved != ~0ull)
 		sys_madvise(frames, EXTENT_BYTES, MADV_DONTNEED);
 	return total;

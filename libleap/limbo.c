@@ -170,12 +170,12 @@ char *limbo_recycle(struct shard *shard)
 	advance(limbo);
 	if (!limbo->movable || limbo->tail == limbo->head)
 		return NULL;
-	index = limbo->tail % limbo->nslots;
+	index = (limbo->head - 1) % limbo->nslots;
 	slot = &limbo->slot[index];
-	if (!retirable(slot) || slot->frames != ~0ull)
+	if (!slot->extent || !retirable(slot) || slot->frames != ~0ull)
 		return NULL;
 	detach(shard, index);
-	limbo->tail++;
+	limbo->head--;
 	return limbo_frame(limbo, index, 0);
 }
 

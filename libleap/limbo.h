@@ -51,8 +51,9 @@ int limbo_take(struct shard *shard, struct extent *e, uint32_t *ret_slot);
 int limbo_retire_extent(struct shard *shard, struct extent *e);
 /* Retires from the tail until at most max_frames are held; stops at a slot that is busy. Returns frames freed. */
 uint64_t limbo_shrink(struct shard *shard, uint64_t max_frames);
-/* If the tail slot is whole (64 frames) and may be retired: retires it and leaves its frames for the caller, who
- * must move or drop them before releasing the lock. NULL otherwise. */
+/* If the newest slot is whole (64 frames) and may be retired: retires it and leaves its frames for the caller, who
+ * must move or drop them before releasing the lock. NULL otherwise. The newest, since its frames are still in
+ * the CPU's cache (docs/decisions.md). */
 char *limbo_recycle(struct shard *shard);
 /* Page i of the extent left limbo (state changed by the caller); its frame stays until the slot is
  * retired, or is gone already (moved). */

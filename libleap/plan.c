@@ -11,7 +11,8 @@
 
 #define WINDOW_AUTO_MARKER 512
 #define WINDOW_AUTO_CACHE  8
-#define RECYCLE_WORTH	   32
+#define RECYCLE_WORTH	   32	/* pages of an extent */
+#define RECYCLE_NEAR	   1024 /* pages left in the budget */
 
 static uint64_t vpn(const struct leap_region *region, size_t index)
 {
@@ -213,14 +214,16 @@ static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fet
 {
 	struct leap *leap = shard->leap;
 	unsigned want = (unsigned)__builtin_popcountll(mask), got = 0;
-	bool over = local_pages_all(leap) + want > budget_pages(leap);
+	int64_t left = budget_pages(leap) - local_pages_all(leap) - want;
+	bool over = left < 0, recycle = false;
 	uint64_t todo = 0;
 
-	if (how == FETCH_MAP && over && want >= RECYCLE_WORTH && all_sync(shard) &&
+	/* close to the budget a whole extent in for a whole extent out keeps its frames */
+	if (how == FETCH_MAP && left < RECYCLE_NEAR && want >= RECYCLE_WORTH && all_sync(shard) &&
 	    __atomic_load_n(&leap->recycle, __ATOMIC_RELAXED) && lock_try(&shard->evict_lock)) {
-		if (shard->limbo.frames < evict_limbo_target(shard))
-			evict_oldest(shard);
+		evict_oldest(shard);
 		lock_release(&shard->evict_lock);
+		recycle = true;
 	} else if (over && evict_make_room(shard, want, false) && !all_sync(shard)) {
 		/* the evictor is at it; do not let prefetch run ahead of it */
 		if (local_pages_all(leap) + want > budget_pages(leap) + budget_headroom(leap))
@@ -233,7 +236,7 @@ static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fet
 		if (page_state(page) == PAGE_REMOTE && !page_has(page, PAGE_MARKER))
 			todo |= m & -m;
 	}
-	if (how == FETCH_MAP && over && all_sync(shard))
+	if (recycle)
 		got = fill_recycled(shard, e, todo);
 	if (!got && todo) {
 		if (over && how == FETCH_MAP && all_sync(shard)) {

@@ -23,7 +23,17 @@
 #include "libleap/util/mem.h"
 #include "libleap/util/sys.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 #define SHM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+/* touched: pages whose page-table entries slab_touch() made. Taking a page with one call costs a tenth of
+ * a page fault on virtual machines; and pages not written yet take no memory. */
+struct shm_slab {
+	uint8_t *base;
+	_Atomic uint64_t touched[LEAP_SLAB_PAGES / 64];
+};
 
 struct port {
 	struct transport_params params;
@@ -32,7 +42,7 @@ struct port {
 	char text[300];
 	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
 	struct ctl control;
-	_Atomic(uint8_t *) *slabs; /* PROTO_SLABS_MAX bases, NULL = not held; sparse */
+	_Atomic(struct shm_slab *) *slabs; /* PROTO_SLABS_MAX, NULL = not held; sparse */
 	uint32_t slabs_end;	   /* all held numbers are smaller */
 	_Atomic uint64_t bytes_read, bytes_written;
 };
@@ -41,7 +51,7 @@ struct lane {
 	struct port *port;
 };
 
-#define SLABS_BYTES (PROTO_SLABS_MAX * sizeof(uint8_t *))
+#define SLABS_BYTES (PROTO_SLABS_MAX * sizeof(struct shm_slab *))
 
 static int shm_connect(struct port *port, enum proto_kind kind, const uint8_t *ticket)
 {
@@ -110,10 +120,11 @@ fail_memory:
 
 static void slab_unmap(struct port *port, uint32_t slab)
 {
-	uint8_t *base = atomic_exchange(&port->slabs[slab], NULL);
+	struct shm_slab *s = atomic_exchange(&port->slabs[slab], NULL);
 
-	if (base)
-		sys_munmap(base, LEAP_SLAB_BYTES);
+	if (s)
+		sys_munmap(s->base, LEAP_SLAB_BYTES);
+	mem_free(s);
 }
 
 static void shm_close(struct port *port)
@@ -126,8 +137,9 @@ static void shm_close(struct port *port)
 }
 
 /* Maps what the donor sent, if it is what it must be. */
-static int slab_map(struct port *port, int fd, uint8_t **ret_base)
+static int slab_map(struct port *port, int fd, struct shm_slab **ret_slab)
 {
+	struct shm_slab *s;
 	struct stat st;
 	int seals, r = 0;
 
@@ -137,25 +149,31 @@ static int slab_map(struct port *port, int fd, uint8_t **ret_base)
 	if (seals < 0 || (seals & SHM_SEALS) != SHM_SEALS || fstat(fd, &st) ||
 	    st.st_size != (off_t)LEAP_SLAB_BYTES)
 		return error_set(EPROTO, "donor %s sent memory that is not a sealed slab", port->text);
-	*ret_base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			     fd, 0, &r);
-	if (!*ret_base)
+	s = mem_alloc(sizeof(*s));
+	if (!s)
+		return error_set(ENOMEM, "out of memory for a slab of donor %s", port->text);
+	s->base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+			   0, &r);
+	if (!s->base) {
+		mem_free(s);
 		return error_set(-r, "cannot map a slab of donor %s (errno %d); raise the limit on address "
 				 "space (ulimit -v)", port->text, -r);
-	sys_madvise(*ret_base, LEAP_SLAB_BYTES, MADV_DONTDUMP);
+	}
+	sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_DONTDUMP);
+	*ret_slab = s;
 	return 0;
 }
 
 static int shm_slab_grant(struct port *port, uint32_t *ret_slab)
 {
 	struct proto_head reply;
-	uint8_t *base;
+	struct shm_slab *s;
 	int fd, r;
 
 	r = ctl_call(&port->control, proto_head_make(PROTO_GRANT, 0, 0), &reply, NULL, &fd);
 	if (r)
 		return r;
-	r = slab_map(port, fd, &base);
+	r = slab_map(port, fd, &s);
 	if (fd >= 0)
 		sys_close(fd);
 	if (r) {
@@ -163,7 +181,7 @@ static int shm_slab_grant(struct port *port, uint32_t *ret_slab)
 		return r;
 	}
 	slab_unmap(port, reply.slab); /* never held; but the donor is not to be trusted */
-	atomic_store(&port->slabs[reply.slab], base);
+	atomic_store(&port->slabs[reply.slab], s);
 	if (reply.slab >= port->slabs_end)
 		port->slabs_end = reply.slab + 1;
 	*ret_slab = reply.slab;
@@ -219,23 +237,37 @@ static void shm_lane_close(struct lane *lane)
 	mem_free(lane);
 }
 
-static uint8_t *slot_address(struct port *port, uint32_t slab, uint32_t page, uint32_t npages)
+/* The slab, if it is held and has these pages. */
+static struct shm_slab *slab_find(struct port *port, uint32_t slab, uint32_t page, uint32_t npages)
 {
-	uint8_t *base;
-
-	if (slab >= PROTO_SLABS_MAX || page >= LEAP_SLAB_PAGES || npages > LEAP_SLAB_PAGES - page)
+	if (slab >= PROTO_SLABS_MAX || page >= LEAP_SLAB_PAGES || npages < 1 ||
+	    npages > LEAP_SLAB_PAGES - page)
 		return NULL;
-	base = atomic_load_explicit(&port->slabs[slab], memory_order_acquire);
-	return base ? base + (size_t)page * LEAP_PAGE_BYTES : NULL;
+	return atomic_load_explicit(&port->slabs[slab], memory_order_acquire);
+}
+
+static void slab_touch(struct shm_slab *s, uint32_t page, uint32_t npages)
+{
+	uint32_t i, n = 0;
+
+	for (i = page; i < page + npages; i++)
+		n += !(atomic_load_explicit(&s->touched[i / 64], memory_order_relaxed) >> i % 64 & 1);
+	if (!n)
+		return;
+	sys_madvise(s->base + (size_t)page * LEAP_PAGE_BYTES, (size_t)npages * LEAP_PAGE_BYTES,
+		    MADV_POPULATE_WRITE);
+	for (i = page; i < page + npages; i++)
+		atomic_fetch_or_explicit(&s->touched[i / 64], 1ull << i % 64, memory_order_relaxed);
 }
 
 static void shm_submit(struct lane *lane, struct io *io)
 {
 	struct port *port = lane->port;
 	size_t bytes = (size_t)io->npages * LEAP_PAGE_BYTES;
-	uint8_t *at = slot_address(port, io->slab, io->page, io->npages);
+	struct shm_slab *s = slab_find(port, io->slab, io->page, io->npages);
+	uint8_t *at = s ? s->base + (size_t)io->page * LEAP_PAGE_BYTES : NULL;
 
-	if (!at || !io->npages || io->npages > LEAP_IO_PAGES_MAX) {
+	if (!s || io->npages > LEAP_IO_PAGES_MAX) {
 		io->status = -EIO;
 	} else if (io->op == IO_READ) {
 		memcpy(io->buf, at, bytes);
@@ -244,6 +276,7 @@ static void shm_submit(struct lane *lane, struct io *io)
 	} else if (atomic_load_explicit(&port->dead, memory_order_relaxed)) {
 		io->status = -EPIPE;
 	} else {
+		slab_touch(s, io->page, io->npages);
 		memcpy(at, io->buf, bytes);
 		atomic_fetch_add_explicit(&port->bytes_written, bytes, memory_order_relaxed);
 		io->status = 0;
@@ -267,7 +300,9 @@ static int shm_lane_fd(struct lane *lane)
 
 static const void *shm_peek(struct port *port, uint32_t slab, uint32_t page)
 {
-	return slot_address(port, slab, page, 1);
+	struct shm_slab *s = slab_find(port, slab, page, 1);
+
+	return s ? s->base + (size_t)page * LEAP_PAGE_BYTES : NULL;
 }
 
 static int shm_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
@@ -280,6 +315,10 @@ static int shm_clone_adopt(struct port *port, const struct port_ticket *ticket)
 {
 	int r = atomic_load(&port->dead);
 
+	/* fork() does not copy page tables of shared mappings. */
+	for (uint32_t i = 0; i < port->slabs_end; i++)
+		if (port->slabs[i])
+			memset(port->slabs[i]->touched, 0, sizeof(port->slabs[i]->touched));
 	ctl_forget(&port->control);
 	if (r)
 		return error_set(-r, "donor %s was dead before fork()", port->text);

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +12,18 @@
 #include "libleap/error.h"
 #include "libleap/transport/ctl.h"
 #include "libleap/util/sys.h"
+
+#define FD_FLOOR 900 /* our descriptors live above, out of the program's way */
+
+int fd_raise(int fd)
+{
+	int up = (int)sys_ret(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_FLOOR));
+
+	if (up < 0)
+		return fd;
+	sys_close(fd);
+	return up;
+}
 
 /* 0 when one of events (or an error) is there, -ETIMEDOUT at the end. */
 static int stream_wait(int fd, short events, uint64_t end_ns)
@@ -65,6 +78,7 @@ int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, co
 	if (fd < 0)
 		return error_set(errno, "cannot connect to donor %s: no socket (errno %d); raise the limit on "
 				 "descriptors (ulimit -n)", text, errno);
+	fd = fd_raise(fd);
 	for (;;) {
 		r = connect(fd, sa, len) ? -errno : 0;
 		if (r == -EAGAIN && sa->sa_family == AF_UNIX && clock_ns() < end_ns) {

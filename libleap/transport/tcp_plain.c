@@ -23,6 +23,7 @@ static int plain_open(struct lane *lane)
 	lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (lane->epoll_fd < 0)
 		return -errno;
+	lane->epoll_fd = fd_raise(lane->epoll_fd);
 	if (epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->fd, &ev)) {
 		r = -errno;
 		sys_close(lane->epoll_fd);

@@ -30,6 +30,8 @@ static int uring_open(struct lane *lane)
 		memset(&params, 0, sizeof(params));
 		r = io_uring_queue_init_params(RING_ENTRIES, &lane->ring, &params);
 	}
+	if (!r)
+		lane->ring.ring_fd = lane->ring.enter_ring_fd = fd_raise(lane->ring.ring_fd);
 	return r;
 }
 
@@ -58,7 +60,9 @@ static void uring_arm_rx(struct lane *lane)
 	if (lane->rx_armed || !lane_rx_prepare(lane, &want))
 		return;
 	sqe = io_uring_get_sqe(&lane->ring);
-	io_uring_prep_recvmsg(sqe, lane->fd, &lane->rx.msg, 0);
+	/* A single reply is waited for whole: it would only wake us in pieces. */
+	io_uring_prep_recvmsg(sqe, lane->fd, &lane->rx.msg,
+			      lane->flight.first->next ? 0 : MSG_WAITALL);
 	sqe->user_data = UD_RX;
 	lane->rx_armed = true;
 }

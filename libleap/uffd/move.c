@@ -10,7 +10,7 @@
  * EBUSY: the page is pinned for I/O, or was shared by fork() and not written since. In a process that
  * forked, breaking the sharing by a write fault (which changes no byte) tells the two apart.
  */
-static bool unshare(struct shard *shard, char *addr)
+static bool break_sharing(struct shard *shard, char *addr)
 {
 	return __atomic_load_n(&shard->leap->forked, __ATOMIC_RELAXED) &&
 	       !sys_madvise(addr, LEAP_PAGE_BYTES, MADV_POPULATE_WRITE);
@@ -41,7 +41,7 @@ static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, un
 		if (done)
 			unshared = false;
 		if (err == -EBUSY && n && !unshared &&
-		    unshare(shard, base + ((size_t)first << LEAP_PAGE_SHIFT))) {
+		    break_sharing(shard, base + ((size_t)first << LEAP_PAGE_SHIFT))) {
 			unshared = true;
 			continue;
 		}

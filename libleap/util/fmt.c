@@ -146,7 +146,7 @@ static void put_double(struct out *out, const struct spec *spec, double value)
 		precision = (unsigned)spec->precision;
 	for (unsigned i = 0; i < precision; i++)
 		scale *= 10;
-	for (; value >= 1.8e19; zeroes++)
+	for (; value >= 0x1p64; zeroes++)
 		value /= 10;
 	whole = (uint64_t)value;
 	frac = (uint64_t)((value - (double)whole) * (double)scale + 0.5);
