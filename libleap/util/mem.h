@@ -20,7 +20,8 @@ void *mem_map_sparse(size_t bytes);
 void mem_unmap(void *p, size_t bytes);
 
 /* Small zeroed objects, 16-byte aligned, from a private size-class allocator. Thread-safe, not
- * async-signal-safe. errno is kept. mem_alloc() returns NULL when out of memory; mem_free(NULL) is allowed. */
+ * async-signal-safe: an application thread calls them between lock_app_enter() and lock_app_leave(),
+ * like all that takes a lock. errno is kept. mem_alloc() returns NULL when out of memory; mem_free(NULL) is allowed. */
 void *mem_alloc(size_t bytes);
 void mem_free(void *p);
 /* A NUL-terminated copy; NULL when s is NULL or memory is out. */
