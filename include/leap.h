@@ -25,6 +25,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
 
 #define LEAP_VERSION_MAJOR 0
 #define LEAP_VERSION_MINOR 1
@@ -162,6 +165,9 @@ struct leap_stats {
 };
 int leap_stats(struct leap *leap, struct leap_stats *ret_stats);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

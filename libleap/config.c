@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.c - the table of options, and all that is made from it: defaults, text to value and back, the
- * environment, the options of the public interface.
+ * config.c - the table of options, and all that is made from it: defaults, text to value and
+ * back, the environment, the options of the public interface.
  *
  * Parsing runs in a preloaded process before its constructors, and in the thread that serves
- * `leap ctl`: no malloc, no stdio, no locale. Defaults go through config_set() like a user's text, so
- * that a default that is out of its own bounds cannot exist unseen (a test sets each).
+ * `leap ctl`: no malloc, no stdio, no locale. Defaults go through config_set() like a user's
+ * text, so that a default that is out of its own bounds cannot exist unseen (a test sets each).
  */
 #include "libleap/config.h"
 
@@ -20,84 +20,116 @@
 #include "libleap/util/mem.h"
 #include "libleap/util/parse.h"
 
-#define KIB		(1ull << 10)
-#define MIB		(1ull << 20)
-#define TIB		(1ull << 40)
-#define MS		1000000ull
-#define SEC		1000000000ull
+#define KIB             (1ull << 10)
+#define MIB             (1ull << 20)
+#define TIB             (1ull << 40)
+#define MS              1000000ull
+#define SEC             1000000000ull
 #define OPTION_NAME_MAX 32 /* longest option name, with room */
-#define VALUE_SHOW	64 /* so much of a bad value is repeated in a sentence */
+#define VALUE_SHOW      64 /* so much of a bad value is repeated in a sentence */
 
 #define AT(field) offsetof(struct config, field), sizeof(((struct config *)0)->field)
 
 /* name, metavar, help, fallback, type, live, offset and size, min, max, choices */
+/* clang-format off */
 const struct config_option config_table[] = {
-	{ "local", "LIMIT", "local memory the program may use: a size (1G) or a share of what it holds (25%)",
+	{ "local", "LIMIT",
+	  "local memory the program may use: a size (1G) or a share of what it holds (25%)",
 	  "50%", CONFIG_LIMIT, true, AT(local), 8 * MIB, 64 * TIB, NULL },
-	{ "donors", "URIS", "where remote memory is: loop:, shm:NAME, tcp://HOST:PORT, rdma://HOST:PORT; a list with ','",
+	{ "donors", "URIS",
+	  "where remote memory is, a list: loop:, shm:NAME, tcp://HOST:PORT, rdma://HOST:PORT",
 	  "loop:", CONFIG_TEXT, false, AT(donors), 1, 0, NULL },
-	{ "deadline", "TIME", "a donor that is silent for so long is given up as dead", "5s", CONFIG_TIME,
-	  true, AT(deadline_ns), MS, 3600 * SEC, NULL },
-	{ "ceiling", "PERCENT", "how far the local limit may be exceeded when the donors are full", "25",
-	  CONFIG_U32, true, AT(ceiling_percent), 0, 1000, NULL },
-	{ "on_loss", "ACTION", "touching a page that was lost with its donor: raise SIGBUS, or abort with a message",
+	{ "deadline", "TIME",
+	  "a donor that is silent for so long is given up as dead",
+	  "5s", CONFIG_TIME, true, AT(deadline_ns), MS, 3600 * SEC, NULL },
+	{ "ceiling", "PERCENT",
+	  "how far the local limit may be exceeded when the donors are full",
+	  "25", CONFIG_U32, true, AT(ceiling_percent), 0, 1000, NULL },
+	{ "on_loss", "ACTION",
+	  "touching a page that was lost with its donor: raise SIGBUS, or abort with a message",
 	  "sigbus", CONFIG_ENUM, true, AT(on_loss), 0, 0, "sigbus|abort" },
-	{ "prefetch", "POLICY", "prefetch policy: majority, readahead or none; 'leap sim --help' explains each",
+	{ "prefetch", "POLICY",
+	  "prefetch policy, such as majority, readahead or none",
 	  "majority", CONFIG_TEXT, true, AT(prefetch), 1, 0, NULL },
-	{ "prefetching", "SWITCH", "whether pages are fetched ahead of their use", "on", CONFIG_BOOL, true,
-	  AT(prefetching), 0, 0, NULL },
-	{ "hits", "MODE", "how hits are noticed: by one marker page a window, or page by page in a cache (slower)",
+	{ "prefetching", "SWITCH",
+	  "whether pages are fetched ahead of their use",
+	  "on", CONFIG_BOOL, true, AT(prefetching), 0, 0, NULL },
+	{ "hits", "MODE",
+	  "how hits are noticed: by one marker page a window, or page by page in a cache (slower)",
 	  "marker", CONFIG_ENUM, true, AT(hits), 0, 0, "marker|cache" },
-	{ "history_size", "N", "how many accesses the trend is looked for in", "32", CONFIG_U32, true,
-	  AT(history_size), 2, 4096, NULL },
-	{ "history_split", "N", "the search for a trend begins with history_size / N accesses", "8",
-	  CONFIG_U32, true, AT(history_split), 1, 4096, NULL },
-	{ "window_max", "PAGES", "most pages that one prefetch brings; 0: 512 with hits=marker, 8 with hits=cache",
+	{ "history_size", "N",
+	  "how many accesses the trend is looked for in",
+	  "32", CONFIG_U32, true, AT(history_size), 2, 4096, NULL },
+	{ "history_split", "N",
+	  "the search for a trend begins with history_size / N accesses",
+	  "8", CONFIG_U32, true, AT(history_split), 1, 4096, NULL },
+	{ "window_max", "PAGES",
+	  "most pages that one prefetch brings; 0: 512 with hits=marker, 8 with hits=cache",
 	  "0", CONFIG_U32, true, AT(window_max), 0, 512, NULL },
-	{ "history_key", "SCOPE", "one history of accesses for each region, or one for the process", "region",
-	  CONFIG_ENUM, false, AT(history_key), 0, 0, "region|process" },
-	{ "frontend", "KIND", "how faults are heard: busy polls, block sleeps, inline uses SIGBUS; auto measures",
+	{ "history_key", "SCOPE",
+	  "one history of accesses for each region, or one for the process",
+	  "region", CONFIG_ENUM, false, AT(history_key), 0, 0, "region|process" },
+	{ "frontend", "KIND",
+	  "how faults are heard: busy polls, block sleeps, inline uses SIGBUS; auto measures",
 	  "auto", CONFIG_ENUM, false, AT(frontend), 0, 0, "auto|busy|block|inline" },
-	{ "mover", "KIND", "how pages leave: move (Linux 6.14 or later) or wp (write-protect); auto takes the best",
+	{ "mover", "KIND",
+	  "how pages leave: move (Linux 6.14 or later) or wp (write-protect); auto takes the best",
 	  "auto", CONFIG_ENUM, false, AT(mover), 0, 0, "auto|move|wp" },
-	{ "fault_threads", "N", "threads that serve faults; 0 chooses by the number of CPUs", "0", CONFIG_U32,
-	  false, AT(fault_threads), 0, 16, NULL },
-	{ "spin", "TIME", "how long a thread polls for work before it sleeps", "50us", CONFIG_TIME, true,
-	  AT(spin_ns), 0, SEC, NULL },
-	{ "uffd_features", "MASK", "userfaultfd features that may be used, for tests of older kernels",
+	{ "fault_threads", "N",
+	  "threads that serve faults; 0 chooses by the number of CPUs",
+	  "0", CONFIG_U32, false, AT(fault_threads), 0, 16, NULL },
+	{ "spin", "TIME",
+	  "how long a thread polls for work before it sleeps",
+	  "50us", CONFIG_TIME, true, AT(spin_ns), 0, SEC, NULL },
+	{ "uffd_features", "MASK",
+	  "userfaultfd features that may be used, for tests of older kernels",
 	  "0xffffffffffffffff", CONFIG_U64_HEX, false, AT(uffd_features), 0, UINT64_MAX, NULL },
-	{ "recycle", "SWITCH", "reuse the frames of evicted pages; off if the program uses vmsplice or MSG_ZEROCOPY",
+	{ "recycle", "SWITCH",
+	  "reuse the frames of evicted pages; off if the program uses vmsplice or MSG_ZEROCOPY",
 	  "on", CONFIG_BOOL, true, AT(recycle), 0, 0, NULL },
-	{ "remote", "SWITCH", "whether pages may be on donors; turned off while running, all come home first", "on",
-	  CONFIG_BOOL, true, AT(remote), 0, 0, NULL },
-	{ "limbo", "PERCENT", "share of the limit for evicted pages that are kept a little longer, to notice reuse",
+	{ "remote", "SWITCH",
+	  "whether pages may be on donors; turned off while running, all come home first",
+	  "on", CONFIG_BOOL, true, AT(remote), 0, 0, NULL },
+	{ "limbo", "PERCENT",
+	  "share of the limit for evicted pages that are kept a little longer, to notice reuse",
 	  "3", CONFIG_U32, true, AT(limbo_percent), 0, 50, NULL },
-	{ "loop_compress", "SWITCH", "compress the pages of the loop: donor with lz4", "on", CONFIG_BOOL, false,
-	  AT(loop_compress), 0, 0, NULL },
-	{ "loop_bytes", "SIZE", "most memory that the loop: donor may use; 0: no limit", "0", CONFIG_SIZE, false,
-	  AT(loop_bytes_max), 0, 64 * TIB, NULL },
-	{ "io_uring", "SWITCH", "use io_uring for tcp: donors where the kernel allows it", "on", CONFIG_BOOL, false,
-	  AT(io_uring), 0, 0, NULL },
-	{ "heap_reserve", "SIZE", "leap run: address space set aside for managed memory", "1T", CONFIG_SIZE,
-	  false, AT(heap_reserve), 64 * MIB, 64 * TIB, NULL },
-	{ "map_min", "SIZE", "leap run: an mmap() of at least this size is managed", "64K", CONFIG_SIZE, false,
-	  AT(map_min), 4 * KIB, 64 * TIB, NULL },
-	{ "follow_exec", "SWITCH", "leap run: manage the programs that this one executes, too", "off", CONFIG_BOOL,
-	  false, AT(follow_exec), 0, 0, NULL },
-	{ "fork", "ACTION", "leap run: serve the children that the program forks, or deny it to fork", "serve",
-	  CONFIG_ENUM, false, AT(fork), 0, 0, "serve|deny" },
-	{ "publish", "SWITCH", "show figures to 'leap stat' and listen to 'leap ctl'", "on", CONFIG_BOOL, false,
-	  AT(publish), 0, 0, NULL },
-	{ "log_level", "LEVEL", "which messages are written", "warn", CONFIG_ENUM, true, AT(log_level), 0, 0,
-	  "error|warn|info|debug" },
-	{ "log_file", "PATH", "file that messages are appended to; empty: standard error", "", CONFIG_TEXT, false,
-	  AT(log_file), 0, 0, NULL },
+	{ "loop_compress", "SWITCH",
+	  "compress the pages of the loop: donor with lz4",
+	  "on", CONFIG_BOOL, false, AT(loop_compress), 0, 0, NULL },
+	{ "loop_bytes", "SIZE",
+	  "most memory that the loop: donor may use; 0: no limit",
+	  "0", CONFIG_SIZE, false, AT(loop_bytes_max), 0, 64 * TIB, NULL },
+	{ "io_uring", "SWITCH",
+	  "use io_uring for tcp: donors where the kernel allows it",
+	  "on", CONFIG_BOOL, false, AT(io_uring), 0, 0, NULL },
+	{ "heap_reserve", "SIZE",
+	  "leap run: address space set aside for managed memory",
+	  "1T", CONFIG_SIZE, false, AT(heap_reserve), 64 * MIB, 64 * TIB, NULL },
+	{ "map_min", "SIZE",
+	  "leap run: an mmap() of at least this size is managed",
+	  "64K", CONFIG_SIZE, false, AT(map_min), 4 * KIB, 64 * TIB, NULL },
+	{ "follow_exec", "SWITCH",
+	  "leap run: manage the programs that this one executes, too",
+	  "off", CONFIG_BOOL, false, AT(follow_exec), 0, 0, NULL },
+	{ "fork", "ACTION",
+	  "leap run: serve the children that the program forks, or deny it to fork",
+	  "serve", CONFIG_ENUM, false, AT(fork), 0, 0, "serve|deny" },
+	{ "publish", "SWITCH",
+	  "show figures to 'leap stat' and listen to 'leap ctl'",
+	  "on", CONFIG_BOOL, false, AT(publish), 0, 0, NULL },
+	{ "log_level", "LEVEL",
+	  "which messages are written",
+	  "warn", CONFIG_ENUM, true, AT(log_level), 0, 0, "error|warn|info|debug" },
+	{ "log_file", "PATH",
+	  "file that messages are appended to; empty: standard error",
+	  "", CONFIG_TEXT, false, AT(log_file), 0, 0, NULL },
 };
+/* clang-format on */
 const unsigned config_table_count = sizeof(config_table) / sizeof(config_table[0]);
 
 int parse_limit(const char *text, struct config_limit *ret_limit)
 {
-	struct config_limit limit = { 0 };
+	struct config_limit limit = {0};
 	size_t n = strlen(text);
 	int err;
 
@@ -148,10 +180,12 @@ const struct config_option *config_find(const char *name)
 	return NULL;
 }
 
-/* Insertions, deletions and changes between two words; OPTION_NAME_MAX when b is too long to be a typing error. */
+/* Insertions, deletions and changes between two words; OPTION_NAME_MAX when b is too long to be
+ * a typing error. */
 static unsigned edit_distance(const char *a, const char *b)
 {
-	unsigned row[OPTION_NAME_MAX + 1], nb = (unsigned)strnlen(b, OPTION_NAME_MAX + 1), diagonal, above;
+	unsigned row[OPTION_NAME_MAX + 1], nb = (unsigned)strnlen(b, OPTION_NAME_MAX + 1), diagonal,
+					   above;
 
 	if (nb > OPTION_NAME_MAX)
 		return OPTION_NAME_MAX;
@@ -189,9 +223,10 @@ static int unknown_option(const char *name)
 		}
 	}
 	if (nearest)
-		return error_set(ENOENT, "there is no option '%.*s'; did you mean '%s'?", VALUE_SHOW, name,
-				 nearest->name);
-	return error_set(ENOENT, "there is no option '%.*s'; 'leap run --help' lists all", VALUE_SHOW, name);
+		return error_set(ENOENT, "there is no option '%.*s'; did you mean '%s'?",
+				 VALUE_SHOW, name, nearest->name);
+	return error_set(ENOENT, "there is no option '%.*s'; 'leap run --help' lists all",
+			 VALUE_SHOW, name);
 }
 
 /* What a value of this type looks like, for the sentence about a bad one. */
@@ -219,7 +254,8 @@ static const char *form_of(const struct config_option *option, char *buf, size_t
 	return "a text";
 }
 
-static size_t format_number(const struct config_option *option, uint64_t value, char *buf, size_t size)
+static size_t format_number(const struct config_option *option, uint64_t value, char *buf,
+			    size_t size)
 {
 	if (option->type == CONFIG_SIZE || option->type == CONFIG_LIMIT)
 		return format_size(value, buf, size);
@@ -233,18 +269,26 @@ static size_t format_number(const struct config_option *option, uint64_t value, 
 static int out_of_bounds(const struct config_option *option, const char *text)
 {
 	char min[32], max[32];
+	uint64_t bytes;
 
 	format_number(option, option->min, min, sizeof(min));
 	format_number(option, option->max, max, sizeof(max));
 	if (option->type != CONFIG_LIMIT)
-		return error_set(ERANGE, "option %s: %.*s is out of bounds; give a value from %s to %s",
+		return error_set(ERANGE,
+				 "option %s: %.*s is out of bounds; give a value from %s to %s",
 				 option->name, VALUE_SHOW, text, min, max);
 	if (strchr(text, '%'))
-		return error_set(ERANGE, "option %s: a share of %.*s is out of bounds; give 1%% to 100%%",
+		return error_set(ERANGE,
+				 "option %s: a share of %.*s is out of bounds; give 1%% to 100%%",
 				 option->name, VALUE_SHOW, text);
-	return error_set(ERANGE, "option %s: a limit of %.*s is out of bounds; give at least %s and at most %s, "
-			 "or a share such as 25%%",
-			 option->name, VALUE_SHOW, text, min, max);
+	if (parse_size(text, &bytes) || bytes > option->max)
+		return error_set(ERANGE,
+				 "option %s: a limit of %.*s is above the maximum; give at most %s",
+				 option->name, VALUE_SHOW, text, max);
+	return error_set(ERANGE,
+			 "option %s: a limit of %.*s is below the minimum; give at least %s, or a "
+			 "share such as 25%%",
+			 option->name, VALUE_SHOW, text, min);
 }
 
 static int check_bounds(const struct config_option *option, uint64_t value)
@@ -259,7 +303,8 @@ static int set_text(const struct config_option *option, char *field, const char 
 	if (n < option->min)
 		return error_set(EINVAL, "option %s must not be empty", option->name);
 	if (n >= option->size)
-		return error_set(ERANGE, "option %s: the text has %zu characters, at most %zu are possible",
+		return error_set(ERANGE,
+				 "option %s: the text has %zu characters, at most %zu are possible",
 				 option->name, n, option->size - 1);
 	memset(field, 0, option->size);
 	memcpy(field, text, n);
@@ -279,9 +324,9 @@ static int set_field(const struct config_option *option, void *field, const char
 	case CONFIG_SIZE:
 	case CONFIG_TIME:
 	case CONFIG_U64_HEX:
-		err = option->type == CONFIG_SIZE ? parse_size(text, &u64) :
-		      option->type == CONFIG_TIME ? parse_time(text, &u64) :
-						    parse_hex(text, &u64);
+		err = option->type == CONFIG_SIZE   ? parse_size(text, &u64)
+		      : option->type == CONFIG_TIME ? parse_time(text, &u64)
+						    : parse_hex(text, &u64);
 		if (!err)
 			err = check_bounds(option, u64);
 		if (!err)
@@ -289,7 +334,9 @@ static int set_field(const struct config_option *option, void *field, const char
 		return err;
 	case CONFIG_U32:
 		n = strlen(text);
-		err = parse_u32(text, !strcmp(option->metavar, "PERCENT") && n && text[n - 1] == '%' ? "%" : "",
+		err = parse_u32(text,
+				!strcmp(option->metavar, "PERCENT") && n && text[n - 1] == '%' ? "%"
+											       : "",
 				&u32);
 		if (!err)
 			err = check_bounds(option, u32);
@@ -329,8 +376,8 @@ int config_set(struct config *config, const char *name, const char *value)
 		return err;
 	if (err == -ERANGE)
 		return out_of_bounds(option, value);
-	return error_set(EINVAL, "option %s: '%.*s' cannot be understood; write %s", option->name, VALUE_SHOW,
-			 value, form_of(option, form, sizeof(form)));
+	return error_set(EINVAL, "option %s: '%.*s' cannot be understood; write %s", option->name,
+			 VALUE_SHOW, value, form_of(option, form, sizeof(form)));
 }
 
 static size_t format_choice(const char *choices, int choice, char *buf, size_t size)
@@ -381,8 +428,9 @@ int config_get(const struct config *config, const char *name, char *buf, size_t 
 	}
 	n = strlen(text) + 1;
 	if (n > size)
-		return error_set(ENOSPC, "the value of option %s needs %zu bytes, the buffer has %zu", option->name,
-				 n, size);
+		return error_set(ENOSPC,
+				 "the value of option %s needs %zu bytes, the buffer has %zu",
+				 option->name, n, size);
 	memcpy(buf, text, n);
 	return 0;
 }
@@ -425,10 +473,13 @@ int config_from_env(struct config *config)
 int config_check(const struct config *config)
 {
 	if (config->history_split > config->history_size)
-		return error_set(EINVAL, "history_split (%u) is larger than history_size (%u); make it at most as large",
+		return error_set(EINVAL,
+				 "history_split (%u) is larger than history_size (%u); make it at "
+				 "most as large",
 				 config->history_split, config->history_size);
 	if (config->map_min > config->heap_reserve)
-		return error_set(EINVAL, "map_min is larger than heap_reserve: nothing could be managed; make it smaller");
+		return error_set(EINVAL, "map_min is larger than heap_reserve: nothing could be "
+					 "managed; make it smaller");
 	return 0;
 }
 
@@ -459,7 +510,8 @@ void leap_options_free(struct leap_options *options)
 int leap_options_set(struct leap_options *options, const char *name, const char *value)
 {
 	if (!options || !name || !value)
-		return error_set(EINVAL, "leap_options_set: options, name and value must not be NULL");
+		return error_set(EINVAL,
+				 "leap_options_set: options, name and value must not be NULL");
 	return config_set(&options->config, name, value);
 }
 

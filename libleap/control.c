@@ -127,7 +127,17 @@ int leap_set(struct leap *leap, const char *name, const char *value)
 
 int leap_get(struct leap *leap, const char *name, char *buf, size_t size)
 {
-	return config_get(&leap->config, name, buf, size);
+	sigset_t saved;
+	int err;
+
+	runtime_enter();
+	lock_app_enter(&saved);
+	lock_acquire(&leap->lock);
+	err = config_get(&leap->config, name, buf, size);
+	lock_release(&leap->lock);
+	lock_app_leave(&saved);
+	runtime_leave();
+	return err;
 }
 
 int leap_donor_add(struct leap *leap, const char *uris)

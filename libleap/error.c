@@ -2,7 +2,8 @@
 /*
  * error.c - one sentence per thread, in initial-exec TLS so that reading it never allocates.
  *
- * A sentence is made in a buffer on the stack first: its arguments may be the old sentence itself.
+ * A sentence is made in a buffer on the stack first: its arguments may be the old sentence
+ * itself.
  */
 #include "libleap/error.h"
 

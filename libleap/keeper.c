@@ -174,8 +174,7 @@ void control_publish(struct leap *leap)
 	stats_snapshot(leap, &st);
 	if (page->update_ns && !memcmp(&st, &page->stats, sizeof(st)))
 		return;
-	__atomic_store_n(&page->seq, page->seq + 1, __ATOMIC_RELEASE);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__atomic_fetch_add(&page->seq, 1, __ATOMIC_ACQ_REL);
 	page->stats = st;
 	page->start_ns = leap->start_ns;
 	page->update_ns = clock_ns();
@@ -187,8 +186,7 @@ void control_publish(struct leap *leap)
 	fmt_print(page->hits, sizeof(page->hits), "%s",
 		  leap->config.hits == HITS_CACHE ? "cache" : "marker");
 	publish_donors(leap, page);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	__atomic_store_n(&page->seq, page->seq + 1, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&page->seq, 1, __ATOMIC_ACQ_REL);
 }
 
 void keeper_kick(struct leap *leap)

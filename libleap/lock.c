@@ -2,14 +2,15 @@
 /*
  * lock.c - a three-state futex mutex, and the checks of the order in which locks are taken.
  *
- * word: 0 free; 1 held, nobody sleeps; 2 held, somebody may sleep. A release that finds 2 wakes one
- * sleeper; that one takes the lock as 2 again, because it cannot know whether others sleep.
+ * word: 0 free; 1 held, nobody sleeps; 2 held, somebody may sleep. A release that finds 2 wakes
+ * one sleeper; that one takes the lock as 2 again, because it cannot know whether others sleep.
  *
  * errno is kept by every function here: locks are taken inside free(), which must not change it.
  *
- * Debug builds (LEAP_DEBUG_CHECKS) keep the locks that a thread holds in a small array of its own and die
- * with a message when one is taken out of order, taken twice, or released by a thread that does not
- * hold it. Ranks only matter for a lock that is waited for: lock_try() cannot deadlock and is exempt.
+ * Debug builds (LEAP_DEBUG_CHECKS) keep the locks that a thread holds in a small array of its
+ * own and die with a message when one is taken out of order, taken twice, or released by a
+ * thread that does not hold it. Ranks only matter for a lock that is waited for: lock_try()
+ * cannot deadlock and is exempt.
  */
 #include "libleap/lock.h"
 
@@ -46,7 +47,8 @@ static int held_find(const struct lock *lock)
 static void held_drop(int i)
 {
 	held.count--;
-	memmove(&held.lock[i], &held.lock[i + 1], (held.count - (unsigned)i) * sizeof(held.lock[0]));
+	memmove(&held.lock[i], &held.lock[i + 1],
+		(held.count - (unsigned)i) * sizeof(held.lock[0]));
 }
 
 static void check_before_acquire(const struct lock *lock)
@@ -56,10 +58,11 @@ static void check_before_acquire(const struct lock *lock)
 
 		if (h->rank < lock->rank || (h->rank == lock->rank && h->index < lock->index))
 			continue;
-		log_error("lock order violated: lock of rank %u index %u wanted while one of rank %u "
-			  "index %u is held%s",
-			  lock->rank, lock->index, h->rank, h->index,
-			  h == lock ? " (the same lock)" : "");
+		log_error(
+			"lock order violated: lock of rank %u index %u wanted while one of rank %u "
+			"index %u is held%s",
+			lock->rank, lock->index, h->rank, h->index,
+			h == lock ? " (the same lock)" : "");
 		abort();
 	}
 }
@@ -97,7 +100,8 @@ void lock_assert_held(const struct lock *lock)
 {
 	if (held_find(lock) >= 0)
 		return;
-	log_error("lock of rank %u index %u should be held here and is not", lock->rank, lock->index);
+	log_error("lock of rank %u index %u should be held here and is not", lock->rank,
+		  lock->index);
 	abort();
 }
 #else

@@ -2,8 +2,9 @@
 /*
  * log.c - one line, one write(2).
  *
- * The line is made on the stack. Control bytes (texts of peers may hold them) become '?', so that a line
- * is one line and a terminal is safe. errno is kept: a line may be written between a call and its check.
+ * The line is made on the stack. Control bytes (texts of peers may hold them) become '?', so
+ * that a line is one line and a terminal is safe. errno is kept: a line may be written between a
+ * call and its check.
  */
 #include "libleap/log.h"
 
@@ -54,8 +55,9 @@ void log_write(enum log_level level, const char *format, ...)
 
 	if (level > log_get_level())
 		return;
-	start = fmt_print(line, sizeof(line) - 1, "%s[%ld]: ",
-			  __atomic_load_n(&log_name, __ATOMIC_ACQUIRE), (long)syscall(SYS_getpid));
+	start = fmt_print(line, sizeof(line) - 1,
+			  "%s[%ld]: ", __atomic_load_n(&log_name, __ATOMIC_ACQUIRE),
+			  (long)syscall(SYS_getpid));
 	va_start(ap, format);
 	n = start + fmt_vprint(line + start, sizeof(line) - 1 - start, format, ap);
 	va_end(ap);

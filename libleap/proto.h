@@ -6,15 +6,15 @@
  * message, in both directions, is a head of 32 bytes followed by `length` bytes of body.
  *
  * Connections. A client has one *control* connection and, on TCP, one connection for each *lane*.
- * The client speaks first on each: HELLO. The donor answers HELLO_ACK; with a status other than OK it
- * then closes. Until the answer the client sends nothing else.
+ * The client speaks first on each: HELLO. The donor answers HELLO_ACK; with a status other than OK
+ * it then closes. Until the answer the client sends nothing else.
  *
  *   control, new      HELLO kind=CONTROL token=0        -> HELLO_ACK session, token
- *   control, clone    HELLO kind=CLONE   token=ticket   -> HELLO_ACK session, token; slabs of the ticket
+ *   control, clone    HELLO kind=CLONE   token=ticket   -> the same; holds the slabs of the ticket
  *   lane              HELLO kind=DEMAND|PREFETCH|WRITE token=session's -> HELLO_ACK
  *
- * Requests (client to donor), answered in the order in which they were sent on that connection, each
- * by one reply of the same type with the same id:
+ * Requests (client to donor), answered in the order in which they were sent on that connection,
+ * each by one reply of the same type with the same id:
  *
  *   on      type     slab page npages body           reply when OK              reply when not
  *   control GRANT    0    0    0      -              slab, body proto_info      body: sentence
@@ -27,24 +27,27 @@
  *   lane    READ     slab page 1..64  -              npages * 4096 bytes        as many zeroes
  *   lane    WRITE    slab page 1..64  npages * 4096  no body                    no body
  *
- * Fields not named above are 0. The reply to READ or WRITE repeats slab, page and npages, and is as long whether
- * it worked or not, so that a receiver can let many replies land in their buffers with one call.
- * CLONE makes a ticket good for `page` milliseconds (1..600000): a second session that will hold all
- * slabs that this one holds now. Over a unix socket the reply to GRANT carries the slab's memfd
- * (SCM_RIGHTS, one descriptor with the first byte of the head); it is PROTO_SLAB_BYTES long and sealed
- * against shrinking and growing. A granted slab reads as zeroes.
+ * Fields not named above are 0. The reply to READ or WRITE repeats slab, page and npages, and is
+ * as long whether it worked or not, so that a receiver can let many replies land in their buffers
+ * with one call. CLONE makes a ticket good for `page` milliseconds (1..600000; the donor may cut
+ * it to its own deadline): a second session that will hold all slabs that this one holds now. Over
+ * a unix socket the reply to GRANT carries the slab's memfd (SCM_RIGHTS, one descriptor with the
+ * first byte of the head); it is PROTO_SLAB_BYTES long and sealed against shrinking and growing. A
+ * granted slab reads as zeroes.
  *
- * Donor-initiated messages (control connection only, id 0, no reply): RECLAIM asks the client
- * to give `npages` slabs back when it can (sent only to clients with PROTO_FEATURE_RECLAIM), NOTICE carries
- * a sentence (the donor drains). A client skips types it does not know, as long as the head is sound.
+ * Donor-initiated messages (control connection only, id 0, no reply): RECLAIM asks the client to
+ * give `npages` slabs back when it can (sent only to clients with PROTO_FEATURE_RECLAIM), NOTICE
+ * carries a sentence (the donor drains). A client skips types it does not know, as long as the
+ * head is sound.
  *
- * Ends. When the control connection closes for whatever reason the session ends, its lanes are closed
- * and its slabs are free at once, except for what clones or tickets hold. When a lane closes, only the
- * lane ends. A message that breaks a rule above ends the session of its sender and nobody else's.
+ * Ends. When the control connection closes for whatever reason the session ends, its lanes are
+ * closed and its slabs are free at once, except for what clones or tickets hold. When a lane
+ * closes, only the lane ends. A message that breaks a rule above ends the session of its sender
+ * and nobody else's.
  *
- * Growth. The head never changes. HELLO bodies may grow at their end (a receiver skips what it does not
- * know, up to PROTO_BODY_MAX); everything else needs a new version. `auth_length` bytes of
- * authentication will follow the HELLO body; in this version it must be 0.
+ * Growth. The head never changes. HELLO bodies may grow at their end (a receiver skips what it
+ * does not know, up to PROTO_BODY_MAX); everything else needs a new version. `auth_length` bytes
+ * of authentication will follow the HELLO body; in this version it must be 0.
  */
 #ifndef LEAP_PROTO_H
 #define LEAP_PROTO_H
@@ -57,17 +60,17 @@
 #include <stdint.h>
 #include <string.h>
 
-#define PROTO_MAGIC	    0x314d504cu /* "LPM1" */
-#define PROTO_VERSION	    1
+#define PROTO_MAGIC         0x314d504cu /* "LPM1" */
+#define PROTO_VERSION       1
 #define PROTO_PAGE_BYTES    4096u
 #define PROTO_SLAB_BYTES    ((uint64_t)64 << 20)
 #define PROTO_SLAB_PAGES    ((uint32_t)(PROTO_SLAB_BYTES / PROTO_PAGE_BYTES))
-#define PROTO_SLABS_MAX	    65536u /* slab numbers are smaller */
+#define PROTO_SLABS_MAX     65536u /* slab numbers are smaller */
 #define PROTO_IO_PAGES_MAX  64u
 #define PROTO_TOKEN_BYTES   32
 #define PROTO_NAME_BYTES    64
 #define PROTO_SENTENCE_MAX  256u
-#define PROTO_BODY_MAX	    512u /* of anything but READ and WRITE */
+#define PROTO_BODY_MAX      512u /* of anything but READ and WRITE */
 #define PROTO_TICKET_MS_MAX 600000u
 
 enum proto_type {
@@ -103,9 +106,9 @@ enum proto_status {
 	PROTO_BAD_SLAB = 4, /* the session does not hold that slab */
 	PROTO_VERSION_MISMATCH = 5,
 	PROTO_BAD_TOKEN = 6, /* no such session or ticket */
-	PROTO_AUTH = 7,	     /* authentication asked for or missing */
-	PROTO_BUSY = 8,	     /* too many clients */
-	PROTO_IO = 9,	     /* the donor could not do it */
+	PROTO_AUTH = 7,      /* authentication asked for or missing */
+	PROTO_BUSY = 8,      /* too many clients */
+	PROTO_IO = 9,        /* the donor could not do it */
 	PROTO_STATUSES,
 };
 
@@ -115,7 +118,7 @@ struct proto_head {
 	uint32_t magic;
 	uint32_t length; /* of the body */
 	uint8_t type;
-	uint8_t flags;	 /* 0 */
+	uint8_t flags;   /* 0 */
 	uint16_t status; /* 0 in requests */
 	uint32_t npages;
 	uint64_t id;
@@ -218,7 +221,7 @@ static inline void proto_hello_ack_order(struct proto_hello_ack *a)
 /* A head in host order with everything else 0. */
 static inline struct proto_head proto_head_make(enum proto_type type, uint64_t id, uint32_t length)
 {
-	return (struct proto_head){ .magic = PROTO_MAGIC, .length = length, .type = type, .id = id };
+	return (struct proto_head){.magic = PROTO_MAGIC, .length = length, .type = type, .id = id};
 }
 
 static inline bool proto_kind_is_lane(unsigned kind)
@@ -305,7 +308,8 @@ static inline const char *proto_request_check(const struct proto_head *h, bool i
 	case PROTO_CLONE:
 		if (h->slab)
 			return "request with unused fields set";
-		return h->page < 1 || h->page > PROTO_TICKET_MS_MAX ? "impossible ticket life" : NULL;
+		return h->page < 1 || h->page > PROTO_TICKET_MS_MAX ? "impossible ticket life"
+								    : NULL;
 	}
 	return "unknown request";
 }
@@ -335,8 +339,9 @@ static inline const char *proto_control_reply_check(const struct proto_head *h)
 	if (h->length > PROTO_BODY_MAX || h->flags || h->status >= PROTO_STATUSES)
 		return "malformed reply";
 	if (h->status)
-		return h->length > PROTO_SENTENCE_MAX && h->type != PROTO_HELLO_ACK ?
-			"sentence too long" : NULL;
+		return h->length > PROTO_SENTENCE_MAX && h->type != PROTO_HELLO_ACK
+			       ? "sentence too long"
+			       : NULL;
 	switch (h->type) {
 	case PROTO_HELLO_ACK:
 		return h->length < sizeof(struct proto_hello_ack) ? "malformed reply" : NULL;

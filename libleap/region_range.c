@@ -31,13 +31,13 @@ static void wait_idle(struct shard *shard, struct leap_region *r, size_t first, 
 {
 	for (size_t i = first; i < end;) {
 		const struct extent *e = &r->extents[i / EXTENT_PAGES];
+		uint32_t seen = __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE);
 
 		if (!(e->flags & EXTENT_BUSY) && !page_in_work(&r->pages[i])) {
 			i++;
 			continue;
 		}
-		lock_wait(&shard->lock, &shard->event,
-			  __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE), WAIT_NS);
+		lock_wait(&shard->lock, &shard->event, seen, WAIT_NS);
 		i = first; /* what was idle may have changed */
 	}
 }
@@ -216,10 +216,12 @@ static void change_pins(struct leap_region *r, size_t first, size_t n, bool up)
 		struct shard *shard = region_shard(r, i);
 		struct extent *e = &r->extents[i / EXTENT_PAGES];
 
+		uint32_t seen;
+
 		lock_acquire(&shard->lock);
-		while (page_state(&r->pages[i]) == PAGE_EVICTING)
-			lock_wait(&shard->lock, &shard->event,
-				  __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE), WAIT_NS);
+		while (seen = __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE),
+		       page_state(&r->pages[i]) == PAGE_EVICTING)
+			lock_wait(&shard->lock, &shard->event, seen, WAIT_NS);
 		if (up) {
 			__atomic_fetch_add(&r->pages[i].word, PAGE_PIN_ONE, __ATOMIC_RELAXED);
 			e->pinned++;

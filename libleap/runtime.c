@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "libleap/control.h"
 #include "libleap/error.h"
 #include "libleap/log.h"
 #include "libleap/region_int.h"
@@ -115,4 +116,9 @@ int runtime_fd_floor(const struct leap *leap)
 bool runtime_owns_fd(const struct leap *leap, int fd)
 {
 	return fd_is_owned(fd);
+}
+
+void runtime_exit(struct leap *leap)
+{
+	control_close(leap);
 }

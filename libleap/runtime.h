@@ -68,6 +68,8 @@ void runtime_fork_child(struct leap *leap);
 
 /* Frames may be referenced behind our back (vmsplice, MSG_ZEROCOPY): never reuse frames from now on. */
 void runtime_no_recycle(struct leap *leap);
+/* At exit of the process: removes what it published. Nothing else; the kernel cleans up. */
+void runtime_exit(struct leap *leap);
 /* Descriptors that the program must not close: true if fd belongs to the pager. */
 bool runtime_owns_fd(const struct leap *leap, int fd);
 /* Lowest descriptor number the pager uses (its descriptors are moved up there, >= this); for close_range(). */

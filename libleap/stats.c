@@ -3,11 +3,13 @@
  * stats.c - the run directory, and the page of figures that a process publishes in it.
  *
  * The writer maps the file; a reader never does: another program's file may be cut short under a
- * mapping (SIGBUS). It reads the file with pread() and takes the copy if `seq` was even and the same
- * before and after. Nothing in a copy is trusted: strings are ended, counts are cut to their arrays.
+ * mapping (SIGBUS). It reads the file with pread() and takes the copy if `seq` was even and the
+ * same before and after. Nothing in a copy is trusted: strings are ended, counts are cut to
+ * their arrays.
  *
- * A process publishes at most one page, the first session's. A file is stale when its process is gone
- * or began after the page was made (its number was given out again); O_EXCL makes a new one in its place.
+ * A process publishes at most one page, the first session's. A file is stale when its process is
+ * gone or began after the page was made (its number was given out again); O_EXCL makes a new one
+ * in its place.
  */
 #include "libleap/stats.h"
 
@@ -23,12 +25,13 @@
 #include "libleap/util/fmt.h"
 #include "libleap/util/sys.h"
 
-#define PATH_BYTES	  256
-#define READ_TRIES	  100
-#define READ_TRY_NS	  1000000 /* a writer that was put to sleep inside a write: try for 0.1 s */
-#define START_SLACK_NS	  1000000000ull
+#define PATH_BYTES     256
+#define READ_TRIES     100
+#define READ_TRY_NS    1000000 /* a writer that was put to sleep inside a write: try for 0.1 s */
+#define START_SLACK_NS 1000000000ull
 
-/* The page of this process: owner is its pid, 0 when there is none. A forked child's pid differs, so it may make its own. */
+/* The page of this process: owner is its pid, 0 when there is none. A forked child's pid
+ * differs, so it may make its own. */
 static struct {
 	int owner;
 	char path[PATH_BYTES];
@@ -47,20 +50,22 @@ static int dir_name(char *buf, size_t size)
 
 	if (!dir || !*dir) {
 		suffix = "/leap";
-		dir = uid == 0 && !syscall(SYS_faccessat, AT_FDCWD, "/run", W_OK) ? "/run" :
-		      uid != 0						       ? getenv("XDG_RUNTIME_DIR") :
-										 NULL;
+		dir = uid == 0 && !syscall(SYS_faccessat, AT_FDCWD, "/run", W_OK) ? "/run"
+		      : uid != 0 ? getenv("XDG_RUNTIME_DIR")
+				 : NULL;
 	}
 	if (dir && *dir)
 		n = fmt_print(buf, size, "%s%s", dir, suffix);
 	else
 		n = fmt_print(buf, size, "/tmp/leap-%u", (unsigned)uid);
 	if (n + 1 >= size)
-		return error_set(ENAMETOOLONG, "the path of the run directory is too long; set LEAP_RUN_DIR to a shorter one");
+		return error_set(ENAMETOOLONG, "the path of the run directory is too long; set "
+					       "LEAP_RUN_DIR to a shorter one");
 	return 0;
 }
 
-/* Makes the directory; one that exists must be ours, or another user could replace what is in it. */
+/* Makes the directory; one that exists must be ours, or another user could replace what is in
+ * it. */
 static int make_dir(const char *path)
 {
 	struct stat st;
@@ -68,18 +73,26 @@ static int make_dir(const char *path)
 	if (!syscall(SYS_mkdirat, AT_FDCWD, path, 0700))
 		return 0;
 	if (errno != EEXIST)
-		return error_set(errno, "cannot make the run directory %s (error %d); set LEAP_RUN_DIR to a place that can be written",
+		return error_set(errno,
+				 "cannot make the run directory %s (error %d); set LEAP_RUN_DIR to "
+				 "a place that can be written",
 				 path, errno);
 	if (fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW))
-		return error_set(errno, "cannot look at the run directory %s (error %d)", path, errno);
+		return error_set(errno, "cannot look at the run directory %s (error %d)", path,
+				 errno);
 	/* a link of our own may be followed, another user's (in /tmp) may not */
 	if (S_ISLNK(st.st_mode) && st.st_uid == geteuid() && fstatat(AT_FDCWD, path, &st, 0))
-		return error_set(errno, "the run directory %s is a link to nowhere (error %d)", path, errno);
+		return error_set(errno, "the run directory %s is a link to nowhere (error %d)",
+				 path, errno);
 	if (!S_ISDIR(st.st_mode) && st.st_uid == geteuid())
-		return error_set(ENOTDIR, "%s should be the run directory and is a file; remove it, or set LEAP_RUN_DIR",
+		return error_set(ENOTDIR,
+				 "%s should be the run directory and is a file; remove it, or set "
+				 "LEAP_RUN_DIR",
 				 path);
 	if (st.st_uid != geteuid())
-		return error_set(EPERM, "the run directory %s belongs to user %u; set LEAP_RUN_DIR to one of your own",
+		return error_set(EPERM,
+				 "the run directory %s belongs to user %u; set LEAP_RUN_DIR to one "
+				 "of your own",
 				 path, (unsigned)st.st_uid);
 	return 0;
 }
@@ -105,16 +118,16 @@ static int page_path(char *buf, size_t size, long pid, int create)
 	return err;
 }
 
-/* Opens a file of the right length whose blocks exist: a full file system must fail here, not as a SIGBUS
- * in the thread that writes figures. */
+/* Opens a file of the right length whose blocks exist: a full file system must fail here, not as
+ * a SIGBUS in the thread that writes figures. */
 static int make_file(const char *path, size_t bytes)
 {
 	long r;
 	int fd;
 
 	syscall(SYS_unlinkat, AT_FDCWD, path, 0);
-	fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-				  0600));
+	fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path,
+				  O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
 	if (fd < 0)
 		return fd;
 	r = sys_ret(syscall(SYS_fallocate, fd, 0, (off_t)0, (off_t)bytes));
@@ -151,9 +164,8 @@ struct stats_page *stats_page_create(void)
 	struct stats_page *page = NULL;
 	int before = __atomic_load_n(&published.owner, __ATOMIC_ACQUIRE);
 
-	if (before == pid ||
-	    !__atomic_compare_exchange_n(&published.owner, &before, pid, false, __ATOMIC_ACQ_REL,
-					 __ATOMIC_RELAXED)) {
+	if (before == pid || !__atomic_compare_exchange_n(&published.owner, &before, pid, false,
+							  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
 		error_set(EBUSY, "another session of this process publishes its figures already");
 		return NULL;
 	}
@@ -185,7 +197,8 @@ void stats_page_remove(struct stats_page *page)
 	errno = saved_errno;
 }
 
-/* When the process began, in ns since boot; 0 when unknown. The name in field 2 may hold anything. */
+/* When the process began, in ns since boot; 0 when unknown. The name in field 2 may hold
+ * anything. */
 static uint64_t process_start(long pid)
 {
 	char path[40], text[1024], *at;
@@ -238,7 +251,8 @@ static int read_once(int fd, struct stats_page *page)
 		return -EPROTO;
 	if (page->size != sizeof(*page) || n != sizeof(*page))
 		return -EPROTO;
-	n = sys_ret(syscall(SYS_pread64, fd, &after, sizeof(after), (off_t)offsetof(struct stats_page, seq)));
+	n = sys_ret(syscall(SYS_pread64, fd, &after, sizeof(after),
+			    (off_t)offsetof(struct stats_page, seq)));
 	if (n < 0)
 		return (int)n;
 	return (page->seq & 1) || page->seq != after ? -EAGAIN : 0;
@@ -285,13 +299,16 @@ static int read_fd(int fd, const char *path, struct stats_page *page)
 		err = read_once(fd, page);
 		if (err != -EAGAIN)
 			break;
-		nanosleep(&(struct timespec){ .tv_nsec = i < 10 ? 1000 : READ_TRY_NS }, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = i < 10 ? 1000 : READ_TRY_NS}, NULL);
 	}
 	if (err == -EPROTO)
-		return error_set(EPROTO, "%s is not a page of figures of this version of leap", path);
-	if (err == -EAGAIN)
-		return error_set(EPROTO, "%s is never at rest: the process stopped in the middle of writing it",
+		return error_set(EPROTO, "%s is not a page of figures of this version of leap",
 				 path);
+	if (err == -EAGAIN)
+		return error_set(
+			EPROTO,
+			"%s is never at rest: the process stopped in the middle of writing it",
+			path);
 	return err ? error_set(-err, "cannot read %s (error %d)", path, -err) : 0;
 }
 
@@ -304,17 +321,21 @@ int stats_page_read(long pid, struct stats_page *ret_page)
 	err = page_path(path, sizeof(path), pid, 0);
 	if (err)
 		goto out;
-	fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+	fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path,
+				  O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	if (fd < 0) {
-		err = error_set(-fd, fd == -ENOENT ? "process %ld does not publish figures: there is no %s" :
-						     "process %ld: cannot open %s",
+		err = error_set(-fd,
+				fd == -ENOENT
+					? "process %ld does not publish figures: there is no %s"
+					: "process %ld: cannot open %s",
 				pid, path);
 		goto out;
 	}
 	err = read_fd(fd, path, &page);
 	sys_close(fd);
 	if (!err && page.pid != (uint64_t)pid)
-		err = error_set(EPROTO, "%s is the page of process %lu", path, (unsigned long)page.pid);
+		err = error_set(EPROTO, "%s is the page of process %lu", path,
+				(unsigned long)page.pid);
 	if (!err && !page_is_alive(&page, pid))
 		err = error_set(ENOENT, "process %ld is gone; it left %s behind", pid, path);
 	if (!err) {

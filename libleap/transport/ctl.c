@@ -25,13 +25,13 @@ static int ctl_check_dead(struct ctl *c)
 
 	if (dead)
 		return error_set(-dead, "donor %s is dead (%s)", c->text,
-				 dead == -ETIMEDOUT ? "it did not answer within the deadline" :
-						      "the connection broke");
+				 dead == -ETIMEDOUT ? "it did not answer within the deadline"
+						    : "the connection broke");
 	return 0;
 }
 
 int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *ticket,
-		 const struct transport_params *params, uint64_t end_ns)
+	     const struct transport_params *params, uint64_t end_ns)
 {
 	struct proto_hello_ack ack;
 	int r;
@@ -79,9 +79,11 @@ static int ctl_recv(struct ctl *c, size_t want)
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} cm;
-	struct iovec iov = { c->in + c->in_bytes, want - c->in_bytes };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = cm.bytes,
-			      .msg_controllen = sizeof(cm.bytes) };
+	struct iovec iov = {c->in + c->in_bytes, want - c->in_bytes};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = cm.bytes,
+			     .msg_controllen = sizeof(cm.bytes)};
 	ssize_t n;
 
 	do {
@@ -98,7 +100,8 @@ static int ctl_recv(struct ctl *c, size_t want)
 	return 0;
 }
 
-/* One whole message if it is there: 0 with its head in host order and the body in c->in; -EAGAIN; or dead. */
+/* One whole message if it is there: 0 with its head in host order and the body in c->in; -EAGAIN;
+ * or dead. */
 static int ctl_message(struct ctl *c, struct proto_head *ret_head)
 {
 	const char *rule;
@@ -181,12 +184,13 @@ static int ctl_send(struct ctl *c, struct proto_head head)
 
 static int ctl_wait(struct ctl *c, uint64_t end_ns)
 {
-	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
 	uint64_t now = clock_ns();
 
 	if (now >= end_ns)
-		return ctl_fail(c, ETIMEDOUT, "no answer within the deadline; it is stopped, overloaded or "
-				    "cut off");
+		return ctl_fail(c, ETIMEDOUT,
+				"no answer within the deadline; it is stopped, overloaded or "
+				"cut off");
 	if (poll(&p, 1, (int)((end_ns - now) / 1000000) + 1) < 0 && errno != EINTR)
 		return ctl_fail(c, EPIPE, "cannot wait for its answer");
 	return 0;
@@ -205,7 +209,7 @@ static int ctl_refused(struct ctl *c, const struct proto_head *head)
 }
 
 int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret_head, void *body,
-		 int *ret_fd)
+	     int *ret_fd)
 {
 	struct ctl *c = control;
 	uint64_t end_ns = clock_ns() + c->deadline_ns;
@@ -262,8 +266,9 @@ int ctl_tick(struct ctl *control)
 		return 0;
 	now = clock_ns();
 	if (c->ping_ns && now - c->ping_ns > c->deadline_ns)
-		return ctl_fail(c, ETIMEDOUT, "no sign of life within the deadline; it is stopped, "
-				    "overloaded or cut off");
+		return ctl_fail(c, ETIMEDOUT,
+				"no sign of life within the deadline; it is stopped, "
+				"overloaded or cut off");
 	if (c->ping_ns || now - c->heard_ns < c->deadline_ns / 4)
 		return 0;
 	c->ping_ns = now;

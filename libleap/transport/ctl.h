@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctl.h - the client's control connection to leap-donor, over TCP or a unix socket, and what
- * every stream connection needs (connect, handshake).
+ * ctl.h - the client's control connection to leap-donor, over TCP or a unix socket, and what every
+ * stream connection needs (connect, handshake).
  *
- * One thread at a time (transport.h's control thread); only *dead is shared with the lanes. Calls block
- * up to the deadline; ctl_tick() never does. After -EPIPE or -ETIMEDOUT the port is dead.
+ * One thread at a time (transport.h's control thread); only *dead is shared with the lanes. Calls
+ * block up to the deadline; ctl_tick() never does. After -EPIPE or -ETIMEDOUT the port is dead.
  */
 #ifndef LEAP_TRANSPORT_CTL_H
 #define LEAP_TRANSPORT_CTL_H
@@ -18,27 +18,29 @@
 #include "libleap/transport/transport.h"
 
 struct ctl {
-	int fd;			/* -1 when closed */
-	bool heartbeat;		/* ping when due */
-	_Atomic int *dead;	/* of the port: 0, -EPIPE or -ETIMEDOUT */
-	const char *text;	/* the donor's address, for sentences */
+	int fd;            /* -1 when closed */
+	bool heartbeat;    /* ping when due */
+	_Atomic int *dead; /* of the port: 0, -EPIPE or -ETIMEDOUT */
+	const char *text;  /* the donor's address, for sentences */
 	uint64_t deadline_ns;
 	uint64_t next_id;
-	uint64_t ping_ns;	/* when the unanswered ping was sent; 0 = none */
+	uint64_t ping_ns; /* when the unanswered ping was sent; 0 = none */
 	uint64_t ping_id;
-	uint64_t heard_ns;	/* when the donor last said something */
+	uint64_t heard_ns; /* when the donor last said something */
 	uint64_t session;
 	uint8_t token[PROTO_TOKEN_BYTES];
 	_Atomic uint64_t free_bytes, total_bytes;
 	uint32_t reclaim_slabs; /* the donor would like so many back */
-	int passed_fd;		/* came with the message being read; or -1 */
+	int passed_fd;          /* came with the message being read; or -1 */
 	uint32_t in_bytes;
 	uint8_t in[sizeof(struct proto_head) + PROTO_BODY_MAX];
 };
 
-/* Moves a descriptor of ours up, out of the way of a program that closes or counts on low numbers. */
+/* Moves a descriptor of ours up, out of the way of a program that closes or counts on low numbers.
+ */
 int fd_raise(int fd);
-/* Non-blocking stream socket, connected by end_ns (clock_ns()). Sets the sentence, which names text. */
+/* Non-blocking stream socket, connected by end_ns (clock_ns()). Sets the sentence, which names
+ * text. */
 int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, const char *text,
 		   int *ret_fd);
 /* HELLO and its answer. Refusals set the donor's sentence. */
@@ -48,14 +50,14 @@ int stream_hello(int fd, enum proto_kind kind, const uint8_t *token,
 
 /* Takes fd over on success. kind is CONTROL, or CLONE with the ticket. */
 int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *ticket,
-		 const struct transport_params *params, uint64_t end_ns);
+	     const struct transport_params *params, uint64_t end_ns);
 /*
- * Sends one request and waits for its answer; head and *ret_head are in host order. body takes up to
- * PROTO_BODY_MAX bytes (may be NULL); ret_fd takes the descriptor that came along (may be NULL). A status other than
- * OK becomes its errno, with the donor's sentence set.
+ * Sends one request and waits for its answer; head and *ret_head are in host order. body takes up
+ * to PROTO_BODY_MAX bytes (may be NULL); ret_fd takes the descriptor that came along (may be
+ * NULL). A status other than OK becomes its errno, with the donor's sentence set.
  */
-int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret_head,
-		 void *body, int *ret_fd);
+int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret_head, void *body,
+	     int *ret_fd);
 int ctl_tick(struct ctl *control);
 /* Says goodbye without waiting, and closes. */
 void ctl_close(struct ctl *control);

@@ -2,13 +2,15 @@
 /*
  * shm.c - the shm transport: a donor on this machine whose slabs are mapped here.
  *
- * The control connection is a unix socket; GRANT hands over the slab's memfd, which is mapped and closed.
- * From then on the donor's processor takes no part: reads and writes are copies, done in submit(). A memfd
- * that could shrink would make them raise SIGBUS, so only sealed ones are accepted.
+ * The control connection is a unix socket; GRANT hands over the slab's memfd, which is mapped and
+ * closed. From then on the donor's processor takes no part: reads and writes are copies, done in
+ * submit(). A memfd that could shrink would make them raise SIGBUS, so only sealed ones are
+ * accepted.
  *
- * When the donor dies its memory lives on in our mappings: reads still work and nothing is lost, but
- * grants and writes fail with -EPIPE. Pages of a slab are taken when first written, from the memory
- * cgroup of whoever writes first, which is the client unless leap-donor runs with --populate.
+ * When the donor dies its memory lives on in our mappings: reads still work and nothing is lost,
+ * but grants and writes fail with -EPIPE. Pages of a slab are taken when first written, from the
+ * memory cgroup of whoever writes first, which is the client unless leap-donor runs with
+ * --populate.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,8 +30,8 @@
 #endif
 #define SHM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
 
-/* touched: pages whose page-table entries slab_touch() made. Taking a page with one call costs a tenth of
- * a page fault on virtual machines; and pages not written yet take no memory. */
+/* touched: pages whose page-table entries slab_touch() made. Taking a page with one call costs a
+ * tenth of a page fault on virtual machines; and pages not written yet take no memory. */
 struct shm_slab {
 	uint8_t *base;
 	_Atomic uint64_t touched[LEAP_SLAB_PAGES / 64];
@@ -43,7 +45,7 @@ struct port {
 	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
 	struct ctl control;
 	_Atomic(struct shm_slab *) *slabs; /* PROTO_SLABS_MAX, NULL = not held; sparse */
-	uint32_t slabs_end;	   /* all held numbers are smaller */
+	uint32_t slabs_end;                /* all held numbers are smaller */
 	_Atomic uint64_t bytes_read, bytes_written;
 };
 
@@ -76,8 +78,11 @@ static int shm_connect_any(struct port *port, const char *name)
 
 	r = shm_path(name, false, &port->sa, &port->sa_len);
 	if (r)
-		return error_set(-r, "donor %s: the name is too long for a socket, or there is no run directory "
-				 "(LEAP_RUN_DIR)", port->text);
+		return error_set(
+			-r,
+			"donor %s: the name is too long for a socket, or there is no run directory "
+			"(LEAP_RUN_DIR)",
+			port->text);
 	r = shm_connect(port, PROTO_KIND_CONTROL, NULL);
 	if ((r != -ENOENT && r != -ECONNREFUSED) || strchr(name, '/') || name[0] == '@' ||
 	    sizeof(system_dir) + n + 5 > sizeof(port->sa.sun_path) ||
@@ -148,16 +153,20 @@ static int slab_map(struct port *port, int fd, struct shm_slab **ret_slab)
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || (seals & SHM_SEALS) != SHM_SEALS || fstat(fd, &st) ||
 	    st.st_size != (off_t)LEAP_SLAB_BYTES)
-		return error_set(EPROTO, "donor %s sent memory that is not a sealed slab", port->text);
+		return error_set(EPROTO, "donor %s sent memory that is not a sealed slab",
+				 port->text);
 	s = mem_alloc(sizeof(*s));
 	if (!s)
 		return error_set(ENOMEM, "out of memory for a slab of donor %s", port->text);
-	s->base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-			   0, &r);
+	s->base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_NORESERVE, fd, 0, &r);
 	if (!s->base) {
 		mem_free(s);
-		return error_set(-r, "cannot map a slab of donor %s (errno %d); raise the limit on address "
-				 "space (ulimit -v)", port->text, -r);
+		return error_set(
+			-r,
+			"cannot map a slab of donor %s (errno %d); raise the limit on address "
+			"space (ulimit -v)",
+			port->text, -r);
 	}
 	sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_DONTDUMP);
 	*ret_slab = s;
@@ -251,7 +260,8 @@ static void slab_touch(struct shm_slab *s, uint32_t page, uint32_t npages)
 	uint32_t i, n = 0;
 
 	for (i = page; i < page + npages; i++)
-		n += !(atomic_load_explicit(&s->touched[i / 64], memory_order_relaxed) >> i % 64 & 1);
+		n += !(atomic_load_explicit(&s->touched[i / 64], memory_order_relaxed) >> i % 64 &
+		       1);
 	if (!n)
 		return;
 	sys_madvise(s->base + (size_t)page * LEAP_PAGE_BYTES, (size_t)npages * LEAP_PAGE_BYTES,

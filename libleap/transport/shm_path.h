@@ -15,10 +15,12 @@
 #include "libleap/stats.h"
 
 /*
- * NAME with a '/' is a path, "@NAME" the abstract socket "leap/NAME", any other NAME the file NAME.sock in the
- * run directory, which is made when create is set. 0, or -ENAMETOOLONG, or what rundir_path() says.
+ * NAME with a '/' is a path, "@NAME" the abstract socket "leap/NAME", any other NAME the file
+ * NAME.sock in the run directory, which is made when create is set. 0, or -ENAMETOOLONG, or what
+ * rundir_path() says.
  */
-static inline int shm_path(const char *name, bool create, struct sockaddr_un *sa, socklen_t *ret_len)
+static inline int shm_path(const char *name, bool create, struct sockaddr_un *sa,
+			   socklen_t *ret_len)
 {
 	size_t n = strlen(name), at = 0;
 	char dir[sizeof(sa->sun_path)];

@@ -28,7 +28,7 @@ int fd_raise(int fd)
 /* 0 when one of events (or an error) is there, -ETIMEDOUT at the end. */
 static int stream_wait(int fd, short events, uint64_t end_ns)
 {
-	struct pollfd p = { .fd = fd, .events = events };
+	struct pollfd p = {.fd = fd, .events = events};
 	uint64_t now;
 	int r;
 
@@ -48,22 +48,37 @@ static int connect_fail(int code, const char *text)
 {
 	switch (code) {
 	case ECONNREFUSED:
-		return error_set(code, "cannot connect to donor %s: connection refused; is leap-donor running "
-				 "there and listening on this address?", text);
+		return error_set(
+			code,
+			"cannot connect to donor %s: connection refused; is leap-donor running "
+			"there and listening on this address?",
+			text);
 	case ENOENT:
-		return error_set(code, "cannot connect to donor %s: it has no socket; is leap-donor running on "
-				 "this machine with --listen %s?", text, text);
+		return error_set(
+			code,
+			"cannot connect to donor %s: it has no socket; is leap-donor running on "
+			"this machine with --listen %s?",
+			text, text);
 	case ETIMEDOUT:
-		return error_set(code, "cannot connect to donor %s: no answer within the deadline; check the "
-				 "address and the firewall", text);
+		return error_set(
+			code,
+			"cannot connect to donor %s: no answer within the deadline; check the "
+			"address and the firewall",
+			text);
 	case EHOSTUNREACH:
 	case ENETUNREACH:
-		return error_set(code, "cannot connect to donor %s: there is no route to it; check the address "
-				 "and the network", text);
+		return error_set(
+			code,
+			"cannot connect to donor %s: there is no route to it; check the address "
+			"and the network",
+			text);
 	case EACCES:
 	case EPERM:
-		return error_set(code, "cannot connect to donor %s: no permission; it was started by another "
-				 "user", text);
+		return error_set(
+			code,
+			"cannot connect to donor %s: no permission; it was started by another "
+			"user",
+			text);
 	}
 	return error_set(code, "cannot connect to donor %s: errno %d", text, code);
 }
@@ -76,8 +91,11 @@ int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, co
 
 	fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
-		return error_set(errno, "cannot connect to donor %s: no socket (errno %d); raise the limit on "
-				 "descriptors (ulimit -n)", text, errno);
+		return error_set(
+			errno,
+			"cannot connect to donor %s: no socket (errno %d); raise the limit on "
+			"descriptors (ulimit -n)",
+			text, errno);
 	fd = fd_raise(fd);
 	for (;;) {
 		r = connect(fd, sa, len) ? -errno : 0;
@@ -150,10 +168,14 @@ static int stream_recv(int fd, void *buf, size_t bytes, uint64_t end_ns)
 static int hello_fail(int code, const char *text)
 {
 	if (code == -ETIMEDOUT)
-		return error_set(ETIMEDOUT, "donor %s accepted the connection but did not answer within the "
-				 "deadline; it may be overloaded, stopped, or no leap-donor", text);
-	return error_set(code == -ECONNRESET ? EPIPE : -code, "donor %s closed the connection during the "
-			 "handshake (errno %d); is it a leap-donor of this version?", text, -code);
+		return error_set(ETIMEDOUT,
+				 "donor %s accepted the connection but did not answer within the "
+				 "deadline; it may be overloaded, stopped, or no leap-donor",
+				 text);
+	return error_set(code == -ECONNRESET ? EPIPE : -code,
+			 "donor %s closed the connection during the "
+			 "handshake (errno %d); is it a leap-donor of this version?",
+			 text, -code);
 }
 
 static void name_copy(char *to, const char *from)
@@ -168,17 +190,24 @@ static int hello_check(const struct proto_head *head, struct proto_hello_ack *ac
 
 	if (head->status) {
 		ack->sentence[sizeof(ack->sentence) - 1] = '\0';
-		r = head->status == PROTO_DRAINING ? -ECONNREFUSED : proto_status_errno(head->status);
+		r = head->status == PROTO_DRAINING ? -ECONNREFUSED
+						   : proto_status_errno(head->status);
 		return error_set(-r, "donor %s refused: %s", text,
-				 proto_text_ok(ack->sentence, sizeof(ack->sentence)) ? ack->sentence : "?");
+				 proto_text_ok(ack->sentence, sizeof(ack->sentence)) ? ack->sentence
+										     : "?");
 	}
 	if (ack->version != PROTO_VERSION)
-		return error_set(EPROTO, "donor %s answered with protocol version %u, this is version %u; use "
-				 "the same release on both sides", text, ack->version, PROTO_VERSION);
+		return error_set(
+			EPROTO,
+			"donor %s answered with protocol version %u, this is version %u; use "
+			"the same release on both sides",
+			text, ack->version, PROTO_VERSION);
 	if (ack->slab_bytes != LEAP_SLAB_BYTES)
-		return error_set(EPROTO, "donor %s lends slabs of %lu bytes, not %lu; use the same release on "
-				 "both sides", text, (unsigned long)ack->slab_bytes,
-				 (unsigned long)LEAP_SLAB_BYTES);
+		return error_set(
+			EPROTO,
+			"donor %s lends slabs of %lu bytes, not %lu; use the same release on "
+			"both sides",
+			text, (unsigned long)ack->slab_bytes, (unsigned long)LEAP_SLAB_BYTES);
 	return 0;
 }
 
@@ -189,7 +218,7 @@ int stream_hello(int fd, enum proto_kind kind, const uint8_t *token,
 	struct {
 		struct proto_head head;
 		struct proto_hello hello;
-	} m = { .head = proto_head_make(PROTO_HELLO, 0, sizeof(m.hello)) };
+	} m = {.head = proto_head_make(PROTO_HELLO, 0, sizeof(m.hello))};
 	uint8_t body[PROTO_BODY_MAX];
 	struct proto_head head;
 	const char *rule;

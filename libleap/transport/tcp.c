@@ -2,10 +2,10 @@
 /*
  * tcp.c - the tcp transport: a control connection, and one connection for each lane.
  *
- * State shared between threads: port->dead (atomic) and the list of lanes (port->lock), which is walked
- * only to shut the sockets down when the port dies, so that sleepers wake. A lane notices by its
- * own failing socket, by a request past the deadline, or by port->dead; the control thread by
- * heartbeats. Whoever notices first calls port_die().
+ * State shared between threads: port->dead (atomic) and the list of lanes (port->lock), which is
+ * walked only to shut the sockets down when the port dies, so that sleepers wake. A lane notices
+ * by its own failing socket, by a request past the deadline, or by port->dead; the control thread
+ * by heartbeats. Whoever notices first calls port_die().
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -58,7 +58,7 @@ static void socket_tune(int fd, uint64_t deadline_ns)
  */
 static int port_resolve(struct port *port, struct addrinfo **ret_ai)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	char service[8];
 	int r;
 
@@ -69,8 +69,11 @@ static int port_resolve(struct port *port, struct addrinfo **ret_ai)
 		r = getaddrinfo(port->uri.host, service, &hints, ret_ai);
 	}
 	if (r)
-		return error_set(ENOENT, "donor %s: the name '%s' cannot be resolved (%s); check it, or give "
-				 "the address", port->text, port->uri.host, gai_strerror(r));
+		return error_set(
+			ENOENT,
+			"donor %s: the name '%s' cannot be resolved (%s); check it, or give "
+			"the address",
+			port->text, port->uri.host, gai_strerror(r));
 	return 0;
 }
 
@@ -105,14 +108,16 @@ static int port_connect(struct port *port)
 		memcpy(&port->sa, a->ai_addr, a->ai_addrlen);
 		port->sa_len = a->ai_addrlen;
 		r = port_connect_control(port, PROTO_KIND_CONTROL, NULL, end_ns);
-		if (r != -ECONNREFUSED && r != -ENETUNREACH && r != -EHOSTUNREACH && r != -EADDRNOTAVAIL)
+		if (r != -ECONNREFUSED && r != -ENETUNREACH && r != -EHOSTUNREACH &&
+		    r != -EADDRNOTAVAIL)
 			break;
 	}
 	freeaddrinfo(ai);
 	return r;
 }
 
-static int tcp_open(const struct donor_uri *uri, const struct transport_params *params, struct port **ret_port)
+static int tcp_open(const struct donor_uri *uri, const struct transport_params *params,
+		    struct port **ret_port)
 {
 	struct port *port = mem_alloc(sizeof(*port));
 	int r;
@@ -122,8 +127,8 @@ static int tcp_open(const struct donor_uri *uri, const struct transport_params *
 	port->params = *params;
 	port->uri = *uri;
 	lock_init(&port->lock, LOCK_RANK_TRANSPORT, 0);
-	fmt_print(port->text, sizeof(port->text), strchr(uri->host, ':') ? "tcp://[%s]:%u" : "tcp://%s:%u",
-		  uri->host, uri->port);
+	fmt_print(port->text, sizeof(port->text),
+		  strchr(uri->host, ':') ? "tcp://[%s]:%u" : "tcp://%s:%u", uri->host, uri->port);
 	port->control.fd = port->control.passed_fd = -1;
 	port->control.heartbeat = true;
 	port->control.dead = &port->dead;
@@ -179,11 +184,13 @@ static int tcp_info(struct port *port, bool refresh, struct port_info *ret_info)
 	lock_acquire(&port->lock);
 	for (struct lane *l = port->lanes; l; l = l->next) {
 		ret_info->bytes_read += atomic_load_explicit(&l->bytes_read, memory_order_relaxed);
-		ret_info->bytes_written += atomic_load_explicit(&l->bytes_written, memory_order_relaxed);
+		ret_info->bytes_written +=
+			atomic_load_explicit(&l->bytes_written, memory_order_relaxed);
 	}
 	lock_release(&port->lock);
-	fmt_print(ret_info->text, sizeof(ret_info->text), strchr(port->uri.host, ':') ? "tcp [%s]:%u %s" :
-		  "tcp %s:%u %s", port->uri.host, port->uri.port, uring ? "io_uring" : "sockets");
+	fmt_print(ret_info->text, sizeof(ret_info->text),
+		  strchr(port->uri.host, ':') ? "tcp [%s]:%u %s" : "tcp %s:%u %s", port->uri.host,
+		  port->uri.port, uring ? "io_uring" : "sockets");
 	return 0;
 }
 
@@ -219,12 +226,13 @@ static int lane_connect(struct lane *lane)
 	struct proto_hello_ack ack;
 	int r;
 
-	r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text, &lane->fd);
+	r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text,
+			   &lane->fd);
 	if (r)
 		return r;
 	socket_tune(lane->fd, port->params.deadline_ns);
-	r = stream_hello(lane->fd, (enum proto_kind)(PROTO_KIND_DEMAND + lane->kind), port->control.token,
-			 &port->params, end_ns, port->text, &ack);
+	r = stream_hello(lane->fd, (enum proto_kind)(PROTO_KIND_DEMAND + lane->kind),
+			 port->control.token, &port->params, end_ns, port->text, &ack);
 	if (r)
 		goto fail_close;
 	r = lane_backend_open(lane);
@@ -284,7 +292,7 @@ static int lane_deliver(struct lane *lane)
 /* Everything fails with status, now and from now on. */
 static void lane_fail(struct lane *lane, int status)
 {
-	struct io_list *lists[] = { &lane->flight, &lane->queue };
+	struct io_list *lists[] = {&lane->flight, &lane->queue};
 	struct io *io;
 
 	if (lane->failed)

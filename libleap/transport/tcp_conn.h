@@ -2,14 +2,15 @@
 /*
  * tcp_conn.h - one lane of the tcp transport: framing, and the two ways to move bytes.
  *
- * An io goes queue -> flight -> done list -> its caller. It enters flight when its request is put into the
- * batch that is being sent, and leaves it when its reply is complete; replies come in the order
- * of the requests, and their length is known beforehand, so the bytes that the socket delivers go
- * straight to the buffers of the first RX_MAX ios in flight. A failure moves everything to the
- * done list at once, after the kernel is known to have let go of the buffers.
+ * An io goes queue -> flight -> done list -> its caller. It enters flight when its request is put
+ * into the batch that is being sent, and leaves it when its reply is complete; replies come in the
+ * order of the requests, and their length is known beforehand, so the bytes that the socket
+ * delivers go straight to the buffers of the first RX_MAX ios in flight. A failure moves
+ * everything to the done list at once, after the kernel is known to have let go of the buffers.
  *
- * A backend only moves bytes: it sends tx.iov and calls lane_sent(), receives into what lane_rx_prepare()
- * made and calls lane_received(). All but fd shutdown is the lane's thread alone.
+ * A backend only moves bytes: it sends tx.iov and calls lane_sent(), receives into what
+ * lane_rx_prepare() made and calls lane_received(). All but fd shutdown is the lane's thread
+ * alone.
  */
 #ifndef LEAP_TRANSPORT_TCP_CONN_H
 #define LEAP_TRANSPORT_TCP_CONN_H
@@ -37,7 +38,8 @@ struct io_list {
 struct lane_backend {
 	const char *name;
 	int (*open)(struct lane *lane);
-	/* Waits until the kernel uses none of our memory, then frees. forked: the socket is the parent's. */
+	/* Waits until the kernel uses none of our memory, then frees. forked: the socket is the
+	 * parent's. */
 	void (*close)(struct lane *lane, bool forked);
 	/* Starts sending and receiving what there is. 0 or -errno (the connection is dead). */
 	int (*push)(struct lane *lane);
@@ -56,7 +58,7 @@ struct lane {
 	const struct lane_backend *backend;
 	enum lane_kind kind;
 	int fd;
-	int failed;	 /* 0, or what all ios get from now on */
+	int failed; /* 0, or what all ios get from now on */
 	bool delivering;
 	uint64_t next_id;
 	uint32_t idle_polls;
@@ -90,15 +92,16 @@ struct port {
 	struct sockaddr_storage sa; /* the address that worked */
 	socklen_t sa_len;
 	char text[300];
-	_Atomic int dead;	  /* 0, -EPIPE, -ETIMEDOUT */
+	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
 	_Atomic bool uring_refused;
 	struct ctl control;
-	struct lock lock;	  /* lanes */
+	struct lock lock; /* lanes */
 	struct lane *lanes;
 	_Atomic uint64_t bytes_read, bytes_written; /* of closed lanes */
 };
 
-/* Marks the port dead with code (-EPIPE, -ETIMEDOUT) and wakes everyone who waits for it. Any thread. */
+/* Marks the port dead with code (-EPIPE, -ETIMEDOUT) and wakes everyone who waits for it. Any
+ * thread. */
 void port_die(struct port *port, int code);
 
 static inline void io_list_add(struct io_list *list, struct io *io)

@@ -10,7 +10,8 @@
 
 static struct proto_head request_head(const struct io *io)
 {
-	struct proto_head head = proto_head_make(io->op == IO_READ ? PROTO_READ : PROTO_WRITE, io->id, 0);
+	struct proto_head head =
+		proto_head_make(io->op == IO_READ ? PROTO_READ : PROTO_WRITE, io->id, 0);
 
 	head.slab = io->slab;
 	head.page = io->page;
@@ -32,9 +33,9 @@ bool lane_tx_prepare(struct lane *lane)
 		io->id = ++lane->next_id;
 		lane->tx.head[n] = request_head(io);
 		proto_head_order(&lane->tx.head[n]);
-		iov[count++] = (struct iovec){ &lane->tx.head[n++], PROTO_HEAD_BYTES };
+		iov[count++] = (struct iovec){&lane->tx.head[n++], PROTO_HEAD_BYTES};
 		if (io->op == IO_WRITE)
-			iov[count++] = (struct iovec){ io->buf, io->npages * PROTO_PAGE_BYTES };
+			iov[count++] = (struct iovec){io->buf, io->npages * PROTO_PAGE_BYTES};
 		io_list_add(&lane->flight, io);
 	}
 	lane->tx.first = 0;
@@ -79,13 +80,13 @@ bool lane_rx_prepare(struct lane *lane, size_t *ret_bytes)
 		uint32_t payload = reply_bytes(io) - (uint32_t)PROTO_HEAD_BYTES;
 
 		if (skip < PROTO_HEAD_BYTES) {
-			iov[count++] = (struct iovec){ head + skip, PROTO_HEAD_BYTES - skip };
+			iov[count++] = (struct iovec){head + skip, PROTO_HEAD_BYTES - skip};
 			skip = 0;
 		} else {
 			skip -= (uint32_t)PROTO_HEAD_BYTES;
 		}
 		if (payload > skip)
-			iov[count++] = (struct iovec){ (uint8_t *)io->buf + skip, payload - skip };
+			iov[count++] = (struct iovec){(uint8_t *)io->buf + skip, payload - skip};
 		skip = 0;
 	}
 	for (unsigned i = 0; i < count; i++)
@@ -112,10 +113,13 @@ static int reply_accept(struct lane *lane, struct io *io, struct proto_head *hea
 	io->status = proto_status_errno(head->status) ? -EIO : 0;
 	io_list_add(&lane->done, io);
 	if (!io->status) {
-		_Atomic uint64_t *counter = io->op == IO_READ ? &lane->bytes_read : &lane->bytes_written;
+		_Atomic uint64_t *counter =
+			io->op == IO_READ ? &lane->bytes_read : &lane->bytes_written;
 
-		atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) +
-				      io->npages * PROTO_PAGE_BYTES, memory_order_relaxed);
+		atomic_store_explicit(counter,
+				      atomic_load_explicit(counter, memory_order_relaxed) +
+					      io->npages * PROTO_PAGE_BYTES,
+				      memory_order_relaxed);
 	}
 	return 0;
 }

@@ -2,9 +2,9 @@
 /*
  * tcp_plain.c - lanes on non-blocking sockets.
  *
- * The lane's descriptor is an epoll instance around the socket: it is readable when there is something to
- * receive, or room for what is stuck. Input is always awaited, output only while it is stuck, so that the
- * fast path makes no epoll calls.
+ * The lane's descriptor is an epoll instance around the socket: it is readable when there is
+ * something to receive, or room for what is stuck. Input is always awaited, output only while it
+ * is stuck, so that the fast path makes no epoll calls.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 static int plain_open(struct lane *lane)
 {
-	struct epoll_event ev = { .events = EPOLLIN };
+	struct epoll_event ev = {.events = EPOLLIN};
 	int r;
 
 	lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -39,7 +39,7 @@ static void plain_close(struct lane *lane, bool forked)
 
 static void plain_want_out(struct lane *lane, bool want)
 {
-	struct epoll_event ev = { .events = EPOLLIN | (want ? EPOLLOUT : 0) };
+	struct epoll_event ev = {.events = EPOLLIN | (want ? EPOLLOUT : 0)};
 
 	if (lane->want_out == want)
 		return;

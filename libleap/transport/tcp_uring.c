@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tcp_uring.c - lanes on io_uring: one ring a lane, at most one send and one receive in the kernel.
+ * tcp_uring.c - lanes on io_uring: one ring a lane, at most one send and one receive in the
+ * kernel.
  *
- * A receive is armed only while something is in flight, so an idle lane has nothing in the kernel and
- * fork() finds it quiet. Completions are run when the lane's thread enters the kernel (COOP_TASKRUN):
- * no interrupt to a thread that polls anyway. The ring is not bound to a thread
+ * A receive is armed only while something is in flight, so an idle lane has nothing in the kernel
+ * and fork() finds it quiet. Completions are run when the lane's thread enters the kernel
+ * (COOP_TASKRUN): no interrupt to a thread that polls anyway. The ring is not bound to a thread
  * (no SINGLE_ISSUER), because a lane may change hands.
  */
 #define _GNU_SOURCE
@@ -21,8 +22,8 @@ enum { UD_TX = 1, UD_RX = 2 };
 
 static int uring_open(struct lane *lane)
 {
-	struct io_uring_params params = { .flags = IORING_SETUP_COOP_TASKRUN |
-						   IORING_SETUP_TASKRUN_FLAG };
+	struct io_uring_params params = {.flags = IORING_SETUP_COOP_TASKRUN |
+						  IORING_SETUP_TASKRUN_FLAG};
 	int r;
 
 	r = io_uring_queue_init_params(RING_ENTRIES, &lane->ring, &params);

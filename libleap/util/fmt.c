@@ -2,10 +2,11 @@
 /*
  * fmt.c - the printf subset.
  *
- * One pass over the format; each conversion makes its digits in a small buffer on the stack and is then
- * padded into the output. Output beyond the buffer is counted out, never written. A conversion that is
- * not supported ends the formatting: the rest of the format is copied as it stands, because the size of
- * the argument is not known and all later arguments would be misread.
+ * One pass over the format; each conversion makes its digits in a small buffer on the stack and
+ * is then padded into the output. Output beyond the buffer is counted out, never written. A
+ * conversion that is not supported ends the formatting: the rest of the format is copied as it
+ * stands, because the size of the argument is not known and all later arguments would be
+ * misread.
  */
 #include "libleap/util/fmt.h"
 
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <sys/types.h>
 
-#define DIGITS_MAX 24
+#define DIGITS_MAX          24
 #define PRECISION_MAX_FLOAT 6
 
 struct out {
@@ -183,7 +184,8 @@ static int parse_count(const char **f, va_list *ap)
 	return n;
 }
 
-/* Parses flags, width, precision and length modifier; returns where the conversion letter stands. */
+/* Parses flags, width, precision and length modifier; returns where the conversion letter
+ * stands. */
 static const char *parse_spec(const char *f, struct spec *s, va_list *ap)
 {
 	memset(s, 0, sizeof(*s));
@@ -283,7 +285,10 @@ static bool convert(struct out *out, char letter, const struct spec *s, va_list 
 	case 'x':
 	case 'X':
 		u = arg_unsigned(s, ap);
-		put_integer(out, s, u, 16, letter == 'X', !s->alt || !u ? "" : letter == 'X' ? "0X" : "0x");
+		put_integer(out, s, u, 16, letter == 'X',
+			    !s->alt || !u   ? ""
+			    : letter == 'X' ? "0X"
+					    : "0x");
 		return true;
 	case 'p':
 		put_integer(out, s, (uintptr_t)va_arg(*ap, void *), 16, false, "0x");
@@ -297,7 +302,7 @@ static bool convert(struct out *out, char letter, const struct spec *s, va_list 
 
 size_t fmt_vprint(char *buf, size_t size, const char *format, va_list ap)
 {
-	struct out out = { buf, size, 0 };
+	struct out out = {buf, size, 0};
 	const char *f = format;
 	struct spec spec;
 	va_list args;

@@ -2,11 +2,12 @@
 /*
  * hist.c - the log-linear histogram.
  *
- * Values below 32 have a bucket each. A larger value v with its top bit at position e falls into one
- * of 16 steps of width 2^(e-4): index = (e-3)*16 + the four bits below the top bit.
+ * Values below 32 have a bucket each. A larger value v with its top bit at position e falls into
+ * one of 16 steps of width 2^(e-4): index = (e-3)*16 + the four bits below the top bit.
  *
- * Fields are read and written with relaxed atomics, so that a reader beside the one writer sees whole
- * words; its picture may be of two moments (a percentile never needs `count` to match the buckets).
+ * Fields are read and written with relaxed atomics, so that a reader beside the one writer sees
+ * whole words; its picture may be of two moments (a percentile never needs `count` to match the
+ * buckets).
  */
 #include "libleap/util/hist.h"
 

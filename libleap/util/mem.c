@@ -2,22 +2,23 @@
 /*
  * mem.c - the pager's own memory.
  *
- * mem_alloc() lives in one reservation of address space (4 GiB, less where that is refused), made at first
- * use and cut into chunks of 256 KiB. A chunk either belongs to one size class (powers of two from
- * 32 bytes to 32 KiB) or is part of a run of chunks that holds one large object. chunk_table says
- * which, so that the size of an object is known from its address alone, and mem_owns() is a range check.
+ * mem_alloc() lives in one reservation of address space (4 GiB, less where that is refused),
+ * made at first use and cut into chunks of 256 KiB. A chunk either belongs to one size class
+ * (powers of two from 32 bytes to 32 KiB) or is part of a run of chunks that holds one large
+ * object. chunk_table says which, so that the size of an object is known from its address alone,
+ * and mem_owns() is a range check.
  *
  *   chunk_table[i]:  CHUNK_FREE        not in use, no access
  *                    CHUNK_CLASS | c   objects of 32 << c bytes
  *                    CHUNK_LARGE       first chunk of a large object; chunk_bytes[i] is its size
  *                    CHUNK_REST        a later chunk of one
  *
- * Chunks of a class are never given back; a freed object goes to the class's list (linked through its
- * first word, zeroed when handed out again). Large objects are unmapped when freed.
+ * Chunks of a class are never given back; a freed object goes to the class's list (linked
+ * through its first word, zeroed when handed out again). Large objects are unmapped when freed.
  *
- * Everything starts from static zeroes: in a preloaded process the first mem_alloc() comes before any
- * constructor. All state is under mem_lock but the counters, which are atomic. errno is kept, because
- * a replaced free() ends here.
+ * Everything starts from static zeroes: in a preloaded process the first mem_alloc() comes
+ * before any constructor. All state is under mem_lock but the counters, which are atomic. errno
+ * is kept, because a replaced free() ends here.
  */
 #include "libleap/util/mem.h"
 
@@ -29,21 +30,21 @@
 #include "libleap/log.h"
 #include "libleap/util/sys.h"
 
-#define CHUNK_SHIFT 18
-#define CHUNK_BYTES ((size_t)1 << CHUNK_SHIFT)
-#define RESERVE_BYTES ((size_t)4 << 30)
+#define CHUNK_SHIFT       18
+#define CHUNK_BYTES       ((size_t)1 << CHUNK_SHIFT)
+#define RESERVE_BYTES     ((size_t)4 << 30)
 #define RESERVE_BYTES_MIN ((size_t)16 << 20)
-#define CHUNKS_MAX (RESERVE_BYTES >> CHUNK_SHIFT)
+#define CHUNKS_MAX        (RESERVE_BYTES >> CHUNK_SHIFT)
 
 #define CLASS_SHIFT_MIN 5
 #define CLASS_SHIFT_MAX 15
-#define CLASS_COUNT (CLASS_SHIFT_MAX - CLASS_SHIFT_MIN + 1)
+#define CLASS_COUNT     (CLASS_SHIFT_MAX - CLASS_SHIFT_MIN + 1)
 #define CLASS_BYTES_MAX ((size_t)1 << CLASS_SHIFT_MAX)
 
 enum { CHUNK_FREE = 0, CHUNK_LARGE = 1, CHUNK_REST = 2, CHUNK_CLASS = 0x80 };
 
 struct size_class {
-	void *free;	  /* list of freed objects */
+	void *free;       /* list of freed objects */
 	char *next, *end; /* what is left of the newest chunk: never used, zero */
 };
 
@@ -151,7 +152,8 @@ static long find_chunks(size_t count)
 	return -1;
 }
 
-/* Makes bytes at the start of free chunks accessible. NULL when there are no chunks or no memory. */
+/* Makes bytes at the start of free chunks accessible. NULL when there are no chunks or no
+ * memory. */
 static char *open_chunks(size_t bytes, size_t *ret_index)
 {
 	char *p;
@@ -189,14 +191,14 @@ static void *alloc_large(size_t bytes)
 	return p;
 }
 
-/* Replaces the object by a fresh reservation. Where the kernel refuses (too many mappings), the memory
- * stays accessible, and must be zero for its next use. */
+/* Replaces the object by a fresh reservation. Where the kernel refuses (too many mappings), the
+ * memory stays accessible, and must be zero for its next use. */
 static void free_large(char *p, size_t i)
 {
 	size_t size = chunk_bytes[i];
 
-	if (!sys_mmap(p, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0,
-		      NULL))
+	if (!sys_mmap(p, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		      -1, 0, NULL))
 		memset(p, 0, size);
 	memset(&chunk_table[i], CHUNK_FREE, (size + CHUNK_BYTES - 1) >> CHUNK_SHIFT);
 	chunk_bytes[i] = 0;
@@ -327,8 +329,8 @@ bool mem_owns(const void *p)
 {
 	const char *base = __atomic_load_n(&reserve_base, __ATOMIC_ACQUIRE);
 
-	return base && (uintptr_t)p - (uintptr_t)base <
-			       __atomic_load_n(&reserve_bytes, __ATOMIC_RELAXED);
+	return base &&
+	       (uintptr_t)p - (uintptr_t)base < __atomic_load_n(&reserve_bytes, __ATOMIC_RELAXED);
 }
 
 /* Index of the chunk of a live object; debug builds die when p cannot be one. */
@@ -338,9 +340,9 @@ static size_t chunk_of(const void *p)
 
 #ifdef LEAP_DEBUG_CHECKS
 	uint8_t kind = mem_owns(p) ? chunk_table[i] : CHUNK_FREE;
-	size_t mask = kind & CHUNK_CLASS ?
-			      ((size_t)1 << (CLASS_SHIFT_MIN + (kind & ~CHUNK_CLASS))) - 1 :
-			      CHUNK_BYTES - 1;
+	size_t mask = kind & CHUNK_CLASS
+			      ? ((size_t)1 << (CLASS_SHIFT_MIN + (kind & ~CHUNK_CLASS))) - 1
+			      : CHUNK_BYTES - 1;
 
 	if (kind == CHUNK_FREE || kind == CHUNK_REST || (offset & mask)) {
 		log_error("%p was not returned by mem_alloc()", p);

@@ -2,9 +2,9 @@
 /*
  * mem.h - memory of the pager itself: never managed, never from malloc().
  *
- * A pager thread that touched managed memory would wait for itself, and malloc() may hand out managed
- * memory (preload) or be locked by a thread that waits for the pager (fork). All memory of libleap
- * comes from here: anonymous mappings made by raw system calls.
+ * A pager thread that touched managed memory would wait for itself, and malloc() may hand out
+ * managed memory (preload) or be locked by a thread that waits for the pager (fork). All memory
+ * of libleap comes from here: anonymous mappings made by raw system calls.
  */
 #ifndef LEAP_UTIL_MEM_H
 #define LEAP_UTIL_MEM_H
@@ -20,8 +20,9 @@ void *mem_map_sparse(size_t bytes);
 void mem_unmap(void *p, size_t bytes);
 
 /* Small zeroed objects, 16-byte aligned, from a private size-class allocator. Thread-safe, not
- * async-signal-safe: an application thread calls them between lock_app_enter() and lock_app_leave(),
- * like all that takes a lock. errno is kept. mem_alloc() returns NULL when out of memory; mem_free(NULL) is allowed. */
+ * async-signal-safe: an application thread calls them between lock_app_enter() and
+ * lock_app_leave(), like all that takes a lock. errno is kept. mem_alloc() returns NULL when out
+ * of memory; mem_free(NULL) is allowed. */
 void *mem_alloc(size_t bytes);
 void mem_free(void *p);
 /* A NUL-terminated copy; NULL when s is NULL or memory is out. */
@@ -30,7 +31,8 @@ char *mem_strdup(const char *s);
 bool mem_owns(const void *p);
 /* Usable bytes of a mem_alloc() object. */
 size_t mem_usable(const void *p);
-/* Bytes that mem_map() (not sparse) holds now, plus those that mem_alloc() ever needed at once. */
+/* Bytes that mem_map() (not sparse) holds now, plus those that mem_alloc() ever needed at once.
+ * */
 size_t mem_mapped_bytes(void);
 
 /* For fork: take and release the allocator's lock around it; mem_fork_child() makes it anew. */

@@ -17,10 +17,11 @@ struct unit {
 
 /* Larger units first: values are written in the largest one that divides them. */
 static const struct unit size_units[] = {
-	{ "T", 1ull << 40 }, { "G", 1ull << 30 }, { "M", 1ull << 20 }, { "K", 1ull << 10 }, { "", 1 }, { NULL, 0 },
+	{"T", 1ull << 40}, {"G", 1ull << 30}, {"M", 1ull << 20},
+	{"K", 1ull << 10}, {"", 1},           {NULL, 0},
 };
 static const struct unit time_units[] = {
-	{ "s", 1000000000 }, { "ms", 1000000 }, { "us", 1000 }, { "ns", 1 }, { NULL, 0 },
+	{"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}, {NULL, 0},
 };
 
 /*
@@ -61,7 +62,7 @@ static int parse_scaled(const char *text, uint64_t factor_of_rest(const char *),
 
 	if (!rest)
 		return -EINVAL;
-	if (whole == 0 && frac == 0 && !*rest) { /* 0 needs no unit */
+	if (!overflow && whole == 0 && frac == 0 && !*rest) { /* 0 needs no unit */
 		*ret = 0;
 		return 0;
 	}
@@ -128,7 +129,7 @@ int parse_u32(const char *text, const char *suffix, uint32_t *ret)
 
 int parse_bool(const char *text, bool *ret)
 {
-	static const char *const words[] = { "off", "on", "no", "yes", "false", "true", "0", "1" };
+	static const char *const words[] = {"off", "on", "no", "yes", "false", "true", "0", "1"};
 
 	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (!strcasecmp(text, words[i])) {
@@ -147,9 +148,9 @@ int parse_hex(const char *text, uint64_t *ret)
 		return -EINVAL;
 	for (text += 2; *text; text++) {
 		char c = (char)(*text | 0x20);
-		unsigned digit = *text >= '0' && *text <= '9' ? (unsigned)(*text - '0') :
-				 c >= 'a' && c <= 'f'	      ? (unsigned)(c - 'a' + 10) :
-								16;
+		unsigned digit = *text >= '0' && *text <= '9' ? (unsigned)(*text - '0')
+				 : c >= 'a' && c <= 'f'       ? (unsigned)(c - 'a' + 10)
+							      : 16;
 
 		if (digit > 15)
 			return -EINVAL;
@@ -167,7 +168,8 @@ static size_t format_scaled(uint64_t value, const struct unit *units, char *buf,
 
 	while (unit->factor > 1 && (value == 0 || value % unit->factor))
 		unit++;
-	return fmt_print(buf, size, "%lu%s", (unsigned long)(value / unit->factor), value ? unit->name : "");
+	return fmt_print(buf, size, "%lu%s", (unsigned long)(value / unit->factor),
+			 value ? unit->name : "");
 }
 
 size_t format_size(uint64_t bytes, char *buf, size_t size)

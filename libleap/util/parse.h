@@ -2,8 +2,9 @@
 /*
  * parse.h - sizes, times, switches and numbers as people write them, and back.
  *
- * The whole text must match. Parsers return 0, -EINVAL (not of that form) or -ERANGE (too large for the
- * type) and write the result on success only; the sentence is the caller's. No malloc, no locale.
+ * The whole text must match. Parsers return 0, -EINVAL (not of that form) or -ERANGE (too large
+ * for the type) and write the result on success only; the sentence is the caller's. No malloc,
+ * no locale.
  */
 #ifndef LEAP_UTIL_PARSE_H
 #define LEAP_UTIL_PARSE_H
@@ -23,8 +24,8 @@ int parse_u32(const char *text, const char *suffix, uint32_t *ret);
 /* "0x1ff". */
 int parse_hex(const char *text, uint64_t *ret);
 
-/* Exact texts that parse back to the value, in the largest unit that divides it: "1536M", "50us". They
- * return the length. */
+/* Exact texts that parse back to the value, in the largest unit that divides it: "1536M",
+ * "50us". They return the length. */
 size_t format_size(uint64_t bytes, char *buf, size_t size);
 size_t format_time(uint64_t ns, char *buf, size_t size);
 

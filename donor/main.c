@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * leap-donor - lends this machine's memory to Leap clients.
+ *
+ * The main thread accepts connections, handles signals and watches memory; the workers (serve.c)
+ * do the rest. Life: start -> ready -> (SIGTERM) draining -> stopped. A second SIGTERM stops at
+ * once.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "donor/metrics.h"
+#include "donor/notify.h"
+#include "donor/options.h"
+#include "donor/pressure.h"
+#include "donor/report.h"
+#include "donor/serve.h"
+#include "libleap/util/sys.h"
+
+#define ERROR_BYTES   768
+#define TICK_MS       250
+#define DRAIN_TICK_MS 20
+
+enum state { STATE_RUNNING, STATE_DRAINING, STATE_STOPPED };
+
+struct loop {
+	struct donor *donor;
+	struct pressure pressure;
+	enum state state;
+	int epoll_fd, signal_fd;
+	uint64_t tick_ns;
+	uint64_t drain_end_ns;
+	bool paused; /* out of descriptors: listeners wait for the next tick */
+};
+
+static void limits_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int signals_open(void)
+{
+	static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (unsigned i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		sigaddset(&set, wanted[i]);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int memory_choose(struct options *options, char *error, size_t size)
+{
+	uint64_t available = pressure_available();
+
+	if (!options->memory_bytes)
+		options->memory_bytes = available / 2 / PROTO_SLAB_BYTES * PROTO_SLAB_BYTES;
+	if (!options->memory_bytes) {
+		snprintf(error, size,
+			 "not enough memory is available to lend one slab of %lluM (%lluM "
+			 "available); free some or give --memory",
+			 (unsigned long long)(PROTO_SLAB_BYTES >> 20),
+			 (unsigned long long)(available >> 20));
+		return -ENOMEM;
+	}
+	if (options->memory_bytes > available)
+		report_warn("--memory %lluM is more than the %lluM available now: the kernel may "
+			    "kill this donor "
+			    "when clients use it all",
+			    (unsigned long long)(options->memory_bytes >> 20),
+			    (unsigned long long)(available >> 20));
+	return 0;
+}
+
+static int listeners_open(struct donor *donor, char *error, size_t size)
+{
+	struct options *o = &donor->options;
+
+	for (unsigned i = 0; i < o->nlisten; i++) {
+		struct listener *l = &donor->listeners[i];
+		int r = o->listen[i].shm ? serve_shm_listen(&o->listen[i], l, error, size)
+					 : serve_tcp_listen(&o->listen[i], l, error, size);
+
+		if (r)
+			return r;
+		donor->nlisteners++;
+	}
+	return 0;
+}
+
+static void listeners_watch(struct loop *loop, bool on)
+{
+	for (unsigned i = 0; i < loop->donor->nlisteners; i++) {
+		struct epoll_event ev = {.events = EPOLLIN, .data.u32 = i};
+		int fd = loop->donor->listeners[i].fd;
+
+		epoll_ctl(loop->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &ev);
+	}
+	loop->paused = !on;
+}
+
+static int loop_open(struct loop *loop, struct donor *donor)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
+
+	loop->donor = donor;
+	loop->pressure.reserve_bytes = donor->options.reserve_bytes;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0 || epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->signal_fd, &ev))
+		return -errno;
+	listeners_watch(loop, true);
+	return 0;
+}
+
+static void loop_drain(struct loop *loop)
+{
+	struct donor *donor = loop->donor;
+
+	if (loop->state != STATE_RUNNING) {
+		report_info("stopping at once, with %u clients left",
+			    sessions_left(&donor->sessions));
+		loop->state = STATE_STOPPED;
+		return;
+	}
+	loop->state = STATE_DRAINING;
+	loop->drain_end_ns = clock_ns() + donor->options.drain_timeout_ns;
+	notify("STOPPING=1");
+	sessions_drain(&donor->sessions);
+	workers_notify(donor);
+	report_info("draining: %u clients left", sessions_left(&donor->sessions));
+}
+
+static void loop_reload(struct loop *loop)
+{
+	struct donor *donor = loop->donor;
+	char error[ERROR_BYTES];
+	struct options o;
+
+	if (options_reload(&o, error, sizeof(error))) {
+		report_error("configuration not changed: %s", error);
+		return;
+	}
+	if (o.memory_bytes)
+		atomic_store(&donor->store.memory_bytes, o.memory_bytes);
+	atomic_store(&donor->sessions.quota_bytes, o.quota_bytes);
+	atomic_store(&donor->sessions.clients_max, o.clients_max);
+	loop->pressure.reserve_bytes = o.reserve_bytes;
+	report_set_level(o.log_level);
+	report_info("configuration read: memory %lluM, quota %lluM, reserve %lluM, clients %u",
+		    (unsigned long long)(atomic_load(&donor->store.memory_bytes) >> 20),
+		    (unsigned long long)(o.quota_bytes >> 20),
+		    (unsigned long long)(o.reserve_bytes >> 20), o.clients_max);
+}
+
+static void loop_signals(struct loop *loop)
+{
+	struct signalfd_siginfo info;
+
+	while (read(loop->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			loop_reload(loop);
+		else if (info.ssi_signo == SIGUSR1)
+			metrics_log(&loop->donor->store);
+		else
+			loop_drain(loop);
+	}
+}
+
+static void loop_tick(struct loop *loop, uint64_t now)
+{
+	loop->tick_ns = now;
+	sessions_expire(&loop->donor->sessions, now);
+	pressure_check(&loop->pressure, loop->donor);
+	if (loop->paused)
+		listeners_watch(loop, true);
+}
+
+static void loop_accept(struct loop *loop, unsigned index)
+{
+	struct listener *l = &loop->donor->listeners[index];
+
+	if (l->local ? serve_shm_accept(loop->donor, l) : serve_tcp_accept(loop->donor, l))
+		return;
+	report_warn("cannot accept connections: %s; raise the limit on descriptors (ulimit -n)",
+		    strerror(errno));
+	listeners_watch(loop, false);
+}
+
+static bool loop_drained(struct loop *loop, uint64_t now)
+{
+	unsigned left = sessions_left(&loop->donor->sessions);
+
+	if (!left) {
+		report_info("drained: all clients have left");
+		return true;
+	}
+	if (now < loop->drain_end_ns)
+		return false;
+	report_warn(
+		"the drain timeout has passed with %u clients left: they lose what they keep here",
+		left);
+	return true;
+}
+
+static void loop_run(struct loop *loop)
+{
+	struct epoll_event ev[32];
+	uint64_t now;
+	int n;
+
+	while (loop->state != STATE_STOPPED) {
+		n = epoll_wait(loop->epoll_fd, ev, 32,
+			       loop->state == STATE_DRAINING ? DRAIN_TICK_MS : TICK_MS);
+		for (int i = 0; i < n; i++) {
+			if (ev[i].data.u32 == UINT32_MAX)
+				loop_signals(loop);
+			else if (!loop->paused)
+				loop_accept(loop, ev[i].data.u32);
+		}
+		now = clock_ns();
+		if (now - loop->tick_ns >= TICK_MS * 1000000ull)
+			loop_tick(loop, now);
+		if (loop->state == STATE_DRAINING && loop_drained(loop, now))
+			loop->state = STATE_STOPPED;
+	}
+}
+
+static void ready_report(struct donor *donor)
+{
+	char text[OPTIONS_LISTEN_MAX * 340];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < donor->nlisteners; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " %s", donor->listeners[i].text);
+	/* Scripts wait for this line, so it goes to stderr whatever the log is. */
+	dprintf(STDERR_FILENO, "leap-donor: ready on%s\n", text);
+	report_info("lending %lluM%s", (unsigned long long)(donor->options.memory_bytes >> 20),
+		    donor->options.hugepages ? " in huge pages" : "");
+	notify("READY=1");
+}
+
+static int donor_start(struct donor *donor, struct loop *loop, char *error, size_t size)
+{
+	struct options *o = &donor->options;
+	int r;
+
+	limits_raise();
+	loop->signal_fd = signals_open();
+	if ((r = memory_choose(o, error, size)) || (r = store_init(&donor->store, o, error, size)))
+		return r;
+	sessions_init(&donor->sessions, &donor->store, o->deadline_ns);
+	atomic_store(&donor->sessions.quota_bytes, o->quota_bytes);
+	atomic_store(&donor->sessions.clients_max, o->clients_max);
+	if ((r = listeners_open(donor, error, size)) || (r = workers_start(donor, error, size)))
+		return r;
+	r = loop_open(loop, donor);
+	if (r) {
+		snprintf(error, size, "cannot watch descriptors: %s", strerror(-r));
+		return r;
+	}
+	r = o->pidfile[0] ? pidfile_write(o->pidfile) : 0;
+	if (r)
+		snprintf(error, size, "cannot write the pid file %s: %s", o->pidfile, strerror(-r));
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static struct donor donor;
+	struct loop loop = {.state = STATE_RUNNING};
+	char error[ERROR_BYTES] = "";
+
+	if (options_parse(argc, argv, &donor.options, error, sizeof(error))) {
+		report_error("%s", error);
+		return 2;
+	}
+	report_set_level(donor.options.log_level);
+	if (donor.options.log_journal && !report_use_journal())
+		report_warn("no journal on this machine: logging to stderr");
+	if (donor_start(&donor, &loop, error, sizeof(error))) {
+		report_error("%s", error);
+		for (unsigned i = 0; i < donor.nlisteners; i++)
+			listener_close(&donor.listeners[i]);
+		return 1;
+	}
+	ready_report(&donor);
+	loop_run(&loop);
+	for (unsigned i = 0; i < donor.nlisteners; i++)
+		listener_close(&donor.listeners[i]);
+	metrics_log(&donor.store);
+	workers_stop(&donor);
+	if (donor.options.pidfile[0])
+		unlink(donor.options.pidfile);
+	return 0;
+}

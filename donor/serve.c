@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve.c - worker threads: epoll, turns, and the closing of connections.
+ *
+ * Each round serves demand lanes and control connections first, then one turn of each connection
+ * that had more work than a turn holds. A closed connection is freed at the end of the round,
+ * since the round's events may still name it.
+ */
+#define _GNU_SOURCE
+#include "donor/serve.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "donor/metrics.h"
+#include "donor/report.h"
+#include "libleap/util/sys.h"
+
+#define WORKER_EVENTS 64
+#define SWEEP_NS      250000000ull
+
+static void ready_add(struct worker *w, struct conn *c)
+{
+	if (c->ready)
+		return;
+	c->ready = true;
+	c->ready_next = NULL;
+	*w->ready_tail = c;
+	w->ready_tail = &c->ready_next;
+}
+
+static void conn_interest(struct worker *w, struct conn *c)
+{
+	unsigned want = c->blocked ? EPOLLOUT : EPOLLIN;
+	struct epoll_event ev = {.events = want, .data.ptr = c};
+
+	if (want == c->interest)
+		return;
+	c->interest = want;
+	epoll_ctl(w->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
+}
+
+static void conn_close(struct worker *w, struct conn *c)
+{
+	struct sessions *sessions = &w->donor->sessions;
+
+	if (c->closed)
+		return;
+	c->closed = true;
+	if (c->session) {
+		session_leave(c->session, c);
+		if (c->state == CONN_CONTROL || c->rule_broken)
+			session_end(sessions, c->session,
+				    c->why ? c->why : "it closed the connection", c->rule_broken);
+		session_put(c->session);
+		c->session = NULL;
+	} else if (c->rule_broken) {
+		report_warn("connection from %s dropped: %s", c->peer, c->why);
+	}
+	conn_release(c);
+	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+	close(c->fd);
+	pthread_mutex_lock(&w->lock);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		w->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	w->nconns--;
+	pthread_mutex_unlock(&w->lock);
+	c->next = w->dead;
+	w->dead = c;
+	atomic_fetch_sub(&metrics.connections, 1);
+}
+
+static void conn_run(struct worker *w, struct conn *c)
+{
+	switch (conn_turn(c)) {
+	case TURN_CLOSE:
+		conn_close(w, c);
+		break;
+	case TURN_MORE:
+		ready_add(w, c);
+		break;
+	case TURN_WAIT:
+		conn_interest(w, c);
+		break;
+	}
+}
+
+/* A machine that does not acknowledge what we send is gone; one whose program sleeps is not. */
+static bool conn_peer_gone(const struct conn *c, uint64_t deadline_ns)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (c->local || !c->out_count)
+		return false;
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return false;
+	return info.tcpi_unacked && info.tcpi_retransmits > 1 &&
+	       info.tcpi_last_ack_recv * 1000000ull > deadline_ns;
+}
+
+static void worker_sweep(struct worker *w, uint64_t now)
+{
+	uint64_t deadline = w->donor->options.deadline_ns;
+	struct conn *next;
+
+	pthread_mutex_lock(&w->lock);
+	next = w->conns;
+	pthread_mutex_unlock(&w->lock);
+	for (struct conn *c = next; c; c = next) {
+		next = c->next; /* only this thread removes; the accepting thread adds in front */
+		if (c->state == CONN_HELLO && now - c->opened_ns > deadline) {
+			report_info("connection from %s dropped: no handshake within the deadline",
+				    c->peer);
+			conn_close(w, c);
+		} else if (conn_peer_gone(c, deadline)) {
+			c->why = "its machine does not answer";
+			conn_close(w, c);
+		}
+	}
+	w->swept_ns = now;
+}
+
+static void worker_notices(struct worker *w)
+{
+	struct conn *list;
+
+	pthread_mutex_lock(&w->lock);
+	list = w->conns;
+	pthread_mutex_unlock(&w->lock);
+	for (struct conn *c = list; c; c = c->next)
+		if (c->state == CONN_CONTROL)
+			ready_add(w, c);
+}
+
+static void worker_ready(struct worker *w)
+{
+	struct conn *list = w->ready, *c;
+
+	w->ready = NULL;
+	w->ready_tail = &w->ready;
+	while ((c = list)) {
+		list = c->ready_next;
+		c->ready = false;
+		if (!c->closed)
+			conn_run(w, c);
+	}
+}
+
+static bool conn_urgent(const struct conn *c)
+{
+	return c->state != CONN_LANE || c->kind == PROTO_KIND_DEMAND;
+}
+
+static void worker_events(struct worker *w, const struct epoll_event *ev, int n)
+{
+	uint64_t junk;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (int i = 0; i < n; i++) {
+			struct conn *c = ev[i].data.ptr;
+
+			if (!c) {
+				if (pass == 0 && read(w->wake_fd, &junk, sizeof(junk)) > 0 &&
+				    atomic_exchange(&w->notices, false))
+					worker_notices(w);
+			} else if (conn_urgent(c) == (pass == 0) && !c->closed && !c->ready) {
+				conn_run(w, c);
+			}
+		}
+	}
+}
+
+static int worker_timeout(struct worker *w, uint64_t now)
+{
+	if (w->ready)
+		return 0;
+	if (now - w->busy_ns < w->donor->options.spin_ns)
+		return 0;
+	return (int)(SWEEP_NS / 1000000);
+}
+
+static void worker_bury(struct worker *w)
+{
+	struct conn *c;
+
+	while ((c = w->dead)) {
+		w->dead = c->next;
+		free(c);
+	}
+}
+
+static void *worker_main(void *arg)
+{
+	struct epoll_event ev[WORKER_EVENTS];
+	struct worker *w = arg;
+	uint64_t now;
+	int n;
+
+	store_bind_thread(&w->donor->store);
+	while (!atomic_load(&w->stop)) {
+		now = clock_ns();
+		if (now - w->swept_ns > SWEEP_NS)
+			worker_sweep(w, now);
+		n = epoll_wait(w->epoll_fd, ev, WORKER_EVENTS, worker_timeout(w, now));
+		if (n > 0) {
+			w->busy_ns = w->donor->options.spin_ns ? clock_ns() : 0;
+			worker_events(w, ev, n);
+		}
+		worker_ready(w);
+		worker_bury(w);
+	}
+	return NULL;
+}
+
+void worker_adopt(struct donor *donor, int fd, bool local, const char *peer)
+{
+	struct worker *w = &donor->workers[donor->next_worker++ % donor->nworkers];
+	struct conn *c = calloc(1, sizeof(*c));
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
+
+	if (!c)
+		goto fail_close;
+	c->worker = w;
+	c->fd = fd;
+	c->local = local;
+	c->opened_ns = clock_ns();
+	c->interest = EPOLLIN;
+	snprintf(c->peer, sizeof(c->peer), "%s", peer);
+	pthread_mutex_lock(&w->lock);
+	c->next = w->conns;
+	if (c->next)
+		c->next->prev = c;
+	w->conns = c;
+	w->nconns++;
+	atomic_fetch_add(&metrics.connections, 1);
+	/* From here on the worker may run and free it. */
+	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
+		w->conns = c->next;
+		if (c->next)
+			c->next->prev = NULL;
+		w->nconns--;
+		atomic_fetch_sub(&metrics.connections, 1);
+		pthread_mutex_unlock(&w->lock);
+		free(c);
+		goto fail_close;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return;
+fail_close:
+	report_warn("no memory for a connection from %s", peer);
+	close(fd);
+}
+
+static int worker_start(struct donor *donor, struct worker *w)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+
+	w->donor = donor;
+	w->ready_tail = &w->ready;
+	pthread_mutex_init(&w->lock, NULL);
+	w->scratch = malloc(WORKER_SCRATCH_BYTES);
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!w->scratch || w->epoll_fd < 0 || w->wake_fd < 0)
+		return -errno;
+	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->wake_fd, &ev))
+		return -errno;
+	return -pthread_create(&w->thread, NULL, worker_main, w);
+}
+
+int workers_start(struct donor *donor, char *error, size_t size)
+{
+	unsigned n = donor->options.threads;
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	int r;
+
+	if (!n)
+		n = cores < 1 ? 1 : cores > 4 ? 4 : (unsigned)cores;
+	donor->workers = calloc(n, sizeof(*donor->workers));
+	if (!donor->workers) {
+		snprintf(error, size, "out of memory");
+		return -ENOMEM;
+	}
+	for (donor->nworkers = 0; donor->nworkers < n; donor->nworkers++) {
+		r = worker_start(donor, &donor->workers[donor->nworkers]);
+		if (r) {
+			snprintf(error, size,
+				 "cannot start a worker thread: %s; raise the limits on "
+				 "descriptors and processes (ulimit -n, -u)",
+				 strerror(-r));
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void worker_wake(struct worker *w)
+{
+	uint64_t one = 1;
+
+	if (write(w->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		report_warn("cannot wake a worker: %s", strerror(errno));
+}
+
+void workers_notify(struct donor *donor)
+{
+	for (unsigned i = 0; i < donor->nworkers; i++) {
+		atomic_store(&donor->workers[i].notices, true);
+		worker_wake(&donor->workers[i]);
+	}
+}
+
+void workers_stop(struct donor *donor)
+{
+	for (unsigned i = 0; i < donor->nworkers; i++) {
+		struct worker *w = &donor->workers[i];
+
+		atomic_store(&w->stop, true);
+		worker_wake(w);
+		pthread_join(w->thread, NULL);
+		while (w->conns) {
+			if (!w->conns->why)
+				w->conns->why = "the donor stops";
+			conn_close(w, w->conns);
+		}
+		worker_bury(w);
+		close(w->epoll_fd);
+		close(w->wake_fd);
+		free(w->scratch);
+		pthread_mutex_destroy(&w->lock);
+	}
+	free(donor->workers);
+	donor->workers = NULL;
+	donor->nworkers = 0;
+}

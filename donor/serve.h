@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve.h - worker threads and listeners.
+ */
+#ifndef DONOR_SERVE_H
+#define DONOR_SERVE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "donor/conn.h"
+#include "donor/options.h"
+
+struct donor;
+
+struct worker {
+	struct donor *donor;
+	pthread_t thread;
+	int epoll_fd;
+	int wake_fd;
+	_Atomic bool stop;
+	_Atomic bool notices; /* some session has something to tell */
+	uint64_t swept_ns;
+	uint64_t busy_ns; /* when there was work last */
+	struct conn *ready, **ready_tail;
+	struct conn *dead;    /* closed, freed at the end of the round */
+	uint8_t *scratch;     /* where unwanted payload goes */
+	pthread_mutex_t lock; /* conns, nconns: also changed by the accepting thread */
+	struct conn *conns;
+	unsigned nconns;
+};
+
+struct listener {
+	int fd;
+	bool local;
+	bool abstract;
+	char path[108]; /* socket file to remove at exit; "" when none */
+	char text[320]; /* "tcp://127.0.0.1:9400", with the real port */
+};
+
+struct donor {
+	struct options options;
+	struct store store;
+	struct sessions sessions;
+	struct worker *workers;
+	unsigned nworkers, next_worker;
+	struct listener listeners[OPTIONS_LISTEN_MAX];
+	unsigned nlisteners;
+};
+
+#define WORKER_SCRATCH_BYTES 65536
+
+int workers_start(struct donor *donor, char *error, size_t size);
+void workers_stop(struct donor *donor);
+/* Makes every worker look for notices. */
+void workers_notify(struct donor *donor);
+/* Hands an accepted socket to a worker; closes it on failure. */
+void worker_adopt(struct donor *donor, int fd, bool local, const char *peer);
+
+/* Each opens one listener; 0 or -errno with a sentence. */
+int serve_tcp_listen(const struct listen_address *address, struct listener *ret, char *error,
+		     size_t size);
+int serve_shm_listen(const struct listen_address *address, struct listener *ret, char *error,
+		     size_t size);
+/* Accepts what waits. False: out of descriptors, pause. */
+bool serve_tcp_accept(struct donor *donor, struct listener *listener);
+bool serve_shm_accept(struct donor *donor, struct listener *listener);
+void listener_close(struct listener *listener);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fds.c - descriptors: a program that closes what it does not own (daemons close everything) must not close the
+ * pager's. Also the calls that let the kernel keep references to frames behind our back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "libleap/util/fd.h"
+#include "preload/preload.h"
+
+static bool ours(int fd)
+{
+	return !in_runtime() && fd_is_owned(fd);
+}
+
+static int bad(void)
+{
+	errno = EBADF;
+	return -1;
+}
+
+EXPORT int close(int fd)
+{
+	return ours(fd) ? bad() : (int)syscall(SYS_close, fd);
+}
+
+EXPORT int dup2(int from, int to)
+{
+	return ours(to) ? bad() : (int)syscall(SYS_dup2, from, to);
+}
+
+EXPORT int dup3(int from, int to, int flags)
+{
+	return ours(to) ? bad() : (int)syscall(SYS_dup3, from, to, flags);
+}
+
+/* The parts of [first, last] between our descriptors. */
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	unsigned low = (unsigned)fd_lowest();
+
+	if (first > last)
+		return (int)syscall(SYS_close_range, first, last, flags);
+	while (first <= last) {
+		unsigned stop = last, at;
+
+		for (at = first > low ? first : low; at <= last && at < 65536; at++)
+			if (fd_is_owned((int)at)) {
+				stop = at - 1;
+				break;
+			}
+		if (stop + 1 > first && stop != UINT_MAX &&
+		    syscall(SYS_close_range, first, stop, flags))
+			return -1;
+		if (stop == last)
+			return 0;
+		first = stop + 2;
+		if (!first)
+			return 0;
+	}
+	return 0;
+}
+
+EXPORT void closefrom(int low)
+{
+	close_range(low < 0 ? 0 : (unsigned)low, UINT_MAX, 0);
+}
+
+EXPORT ssize_t vmsplice(int fd, const struct iovec *iov, size_t n, unsigned flags)
+{
+	if (preload_ready())
+		runtime_no_recycle(preload.leap);
+	return syscall(SYS_vmsplice, fd, iov, n, flags);
+}
+
+EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if (level == SOL_SOCKET && name == SO_ZEROCOPY && preload_ready())
+		runtime_no_recycle(preload.leap);
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* preload.c - the constructor; see preload.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "libleap/error.h"
+#include "libleap/log.h"
+#include "libleap/util/mem.h"
+#include "preload/preload.h"
+#include "preload/range.h"
+
+#define EXIT_LEAP 125 /* the program was not started */
+
+struct preload preload;
+
+extern char **environ;
+
+/* Takes our entry out of LD_PRELOAD in place: programs started by this one run without Leap. In place, since others
+ * hold pointers to the strings. */
+static void strip_environment(void)
+{
+	for (char **e = environ; e && *e; e++) {
+		char *value = *e + 11, *at, *end;
+
+		if (strncmp(*e, "LD_PRELOAD=", 11))
+			continue;
+		at = strstr(value, "libleap_preload.so");
+		if (!at)
+			continue;
+		end = at + strlen("libleap_preload.so");
+		while (at > value && at[-1] != ':' && at[-1] != ' ')
+			at--;
+		while (*end == ':' || *end == ' ')
+			end++;
+		memmove(at, end, strlen(end) + 1);
+		if (!*value) { /* an empty LD_PRELOAD would be noise: drop the entry */
+			for (char **p = e; *p; p++)
+				p[0] = p[1];
+			e--;
+		}
+	}
+}
+
+static void die(void)
+{
+	log_error("%s", error_last());
+	syscall(SYS_exit_group, EXIT_LEAP);
+}
+
+static int open_log(const struct config *config)
+{
+	long fd;
+
+	log_set_level((enum log_level)config->log_level);
+	if (!config->log_file[0])
+		return 0;
+	fd = sys_ret(syscall(SYS_openat, AT_FDCWD, config->log_file,
+			     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+	if (fd < 0)
+		return error_set((int)-fd, "cannot open the log file %s (error %d): choose another with "
+				 "log_file", config->log_file, (int)-fd);
+	log_set_fd((int)fd);
+	return 0;
+}
+
+void *managed_take(size_t len, size_t align)
+{
+	void *addr = range_take(len, align);
+
+	if (addr)
+		region_commit(preload.region, addr, len);
+	return addr;
+}
+
+void managed_give(void *addr, size_t len)
+{
+	if (__atomic_load_n(&preload.protected, __ATOMIC_RELAXED))
+		sys_mprotect(addr, len, PROT_READ | PROT_WRITE);
+	region_release(preload.region, addr, len);
+	range_give(addr, len);
+}
+
+static int start(struct config *config)
+{
+	int err;
+
+	config_defaults(config);
+	err = config_from_env(config);
+	if (!err)
+		err = open_log(config);
+	if (!err)
+		err = runtime_open(config, &preload.leap);
+	if (!err)
+		err = region_reserve(preload.leap, config->heap_reserve, &preload.region);
+	if (err)
+		return err;
+	preload.start = leap_region_addr(preload.region);
+	preload.end = preload.start + leap_region_bytes(preload.region);
+	preload.map_min = config->map_min;
+	if (range_init(preload.start, leap_region_bytes(preload.region)))
+		return error_set(ENOMEM, "no memory for the table of managed ranges");
+	__atomic_store_n(&preload.ready, true, __ATOMIC_RELEASE);
+	return hooks_install();
+}
+
+/* Before the program's own constructors, as far as the linker lets us. */
+__attribute__((constructor(101))) static void preload_start(void)
+{
+	struct config *config = mem_map(sizeof(*config));
+
+	if (!config) {
+		error_set(ENOMEM, "no memory");
+		die();
+	}
+	process_register_fork();
+	if (start(config))
+		die();
+	if (!config->follow_exec)
+		strip_environment();
+	mem_unmap(config, sizeof(*config));
+}
+
+__attribute__((destructor)) static void preload_end(void)
+{
+	if (preload_ready())
+		runtime_exit(preload.leap);
+}

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Donors that die, stop or hang with requests in flight: every io is done exactly once, with the
+ * right status, within the deadline; and clients that die give their memory back.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "libleap/error.h"
+#include "libleap/proto.h"
+#include "test/donor/harness.h"
+
+#define FLIGHT   256
+#define DEADLINE 600000000ull /* ns */
+
+static struct io ios[FLIGHT];
+static unsigned done_count, done_status[3]; /* ok, expected failure, other */
+static int expect_status;
+static struct client *resubmit; /* done() submits once more */
+static unsigned resubmits;
+
+static void count_done(struct io *io)
+{
+	done_count++;
+	io->aux[0]++;
+	done_status[io->status == 0 ? 0 : io->status == expect_status ? 1 : 2]++;
+	if (resubmit && io->status == 0 && resubmits) {
+		resubmits--;
+		io->aux[0] = 0;
+		done_count--;
+		resubmit->ops->submit(resubmit->lane, io);
+	}
+}
+
+static struct client prepare(struct test_donor *donor, enum carrier carrier, uint32_t *ret_slab)
+{
+	struct client c;
+
+	assert_int_equal(client_open(&c, donor, carrier, DEADLINE), 0);
+	assert_int_equal(c.ops->lane_open(c.port, LANE_DEMAND, &c.lane), 0);
+	assert_int_equal(c.ops->slab_grant(c.port, ret_slab), 0);
+	return c;
+}
+
+/* Reads and writes of 64 pages: far more than the sockets hold. */
+static void fill_flight(struct client *c, uint32_t slab, uint8_t *buf)
+{
+	memset(ios, 0, sizeof(ios));
+	done_count = done_status[0] = done_status[1] = done_status[2] = 0;
+	for (unsigned i = 0; i < FLIGHT; i++) {
+		ios[i] = (struct io){.op = i % 3 ? IO_READ : IO_WRITE,
+				     .slab = slab,
+				     .page = i * 64 % 16384,
+				     .npages = 64,
+				     .buf = buf + (size_t)(i % 16) * 64 * 4096,
+				     .done = count_done};
+		c->ops->submit(c->lane, &ios[i]);
+	}
+	c->ops->flush(c->lane);
+}
+
+static void check_flight(void)
+{
+	assert_int_equal(done_count, FLIGHT);
+	for (unsigned i = 0; i < FLIGHT; i++)
+		assert_int_equal(ios[i].aux[0], 1);
+	assert_int_equal(done_status[2], 0);
+	assert_true(done_status[1] > 0);
+}
+
+/* Sleeps on the lane's descriptor as a fault thread does. */
+static void drive(struct client *c, unsigned upto, int ms)
+{
+	uint64_t end = now_ns() + (uint64_t)ms * 1000000;
+
+	while (done_count < upto && now_ns() < end) {
+		struct pollfd p = {.fd = c->ops->lane_fd(c->lane), .events = POLLIN};
+
+		c->ops->flush(c->lane);
+		if (!c->ops->poll(c->lane))
+			poll(&p, 1, 20);
+	}
+}
+
+static void donor_dies(enum carrier carrier, int signal, int expect)
+{
+	struct test_donor *donor = donor_start("--memory", "256M", NULL);
+	uint8_t *buf = pages_new(16 * 64);
+	uint64_t start;
+	uint32_t slab;
+	struct client c;
+	struct io late = {.op = IO_READ, .npages = 1, .buf = buf, .done = count_done};
+
+	if (carrier == CARRIER_PLAIN6 && !donor->port6)
+		goto out;
+	c = prepare(donor, carrier, &slab);
+	expect_status = expect;
+	resubmit = &c;
+	resubmits = 1u << 30;
+	fill_flight(&c, slab, buf);
+	drive(&c, 1, 30); /* it is all moving */
+	resubmits = 0;
+	kill(donor->pid, signal);
+	start = now_ns();
+	if (signal == SIGKILL)
+		donor_wait(donor, 5000);
+	drive(&c, FLIGHT, 5000);
+	check_flight();
+	assert_true(now_ns() - start < DEADLINE + 700000000ull);
+	/* The port is dead for good: at once, not after another deadline. */
+	start = now_ns();
+	c.ops->submit(c.lane, &late);
+	drive(&c, FLIGHT + 1, 1000);
+	assert_int_equal(late.aux[0], 1);
+	assert_int_equal(late.status, expect);
+	assert_int_equal(c.ops->tick(c.port), expect);
+	assert_int_equal(c.ops->slab_grant(c.port, &slab), expect);
+	assert_int_equal(c.ops->slab_release(c.port, 0), expect);
+	assert_true(strlen(error_last()) > 10);
+	assert_true(now_ns() - start < 200000000ull);
+	client_close(&c);
+	resubmit = NULL;
+out:
+	pages_free(buf, 16 * 64);
+	donor_free(donor);
+}
+
+static void test_kill(void **state)
+{
+	for (int k = 0; k < CARRIER_SHM; k++)
+		donor_dies(k, SIGKILL, -EPIPE);
+}
+
+static void test_stop(void **state)
+{
+	for (int k = 0; k < CARRIER_SHM; k++)
+		donor_dies(k, SIGSTOP, -ETIMEDOUT);
+}
+
+/* Nothing in flight: heartbeats find it out, and a lane that sleeps is woken. */
+static void test_idle(void **state)
+{
+	static const int signals[] = {SIGKILL, SIGSTOP};
+
+	for (int k = 0; k < CARRIERS; k++)
+		for (int s = 0; s < 2; s++) {
+			struct test_donor *donor = donor_start("--memory", "256M", NULL);
+			uint64_t start;
+			uint32_t slab;
+			struct client c;
+			int r = 0;
+
+			if ((k == CARRIER_PLAIN6 && !donor->port6) || (k == CARRIER_SHM && s)) {
+				donor_free(donor);
+				continue;
+			}
+			c = prepare(donor, k, &slab);
+			for (int i = 0; i < 10; i++) { /* longer than the deadline, all is well */
+				assert_int_equal(c.ops->tick(c.port), 0);
+				sleep_ms(100);
+			}
+			kill(donor->pid, signals[s]);
+			start = now_ns();
+			while (!(r = c.ops->tick(c.port)) && now_ns() - start < 5000000000ull)
+				sleep_ms(20);
+			assert_int_equal(r, s ? -ETIMEDOUT : -EPIPE);
+			assert_true(now_ns() - start < DEADLINE / 4 * 5 + 400000000ull);
+			client_close(&c);
+			donor_free(donor);
+		}
+}
+
+/* The shm donor is gone, its pages are not. */
+static void test_shm_survives(void **state)
+{
+	struct test_donor *donor = donor_start("--memory", "256M", NULL);
+	uint8_t *buf = pages_new(2);
+	uint32_t slab, other;
+	struct client c = prepare(donor, CARRIER_SHM, &slab);
+
+	page_fill(buf, 1);
+	assert_int_equal(lane_do(c.ops, c.lane, IO_WRITE, slab, 9, 1, buf), 0);
+	kill(donor->pid, SIGKILL);
+	donor_wait(donor, 5000);
+	assert_int_equal(c.ops->tick(c.port), -EPIPE);
+	assert_int_equal(c.ops->slab_grant(c.port, &other), -EPIPE);
+	assert_int_equal(lane_do(c.ops, c.lane, IO_READ, slab, 9, 1, buf + 4096), 0);
+	assert_true(page_is(buf + 4096, 1));
+	assert_true(page_is(c.ops->peek(c.port, slab, 9), 1));
+	assert_int_equal(lane_do(c.ops, c.lane, IO_WRITE, slab, 9, 1, buf), -EPIPE);
+	client_close(&c);
+	donor_free(donor);
+	pages_free(buf, 2);
+}
+
+/* lane_close() cancels; the port and other lanes go on. */
+static void test_cancel(void **state)
+{
+	struct test_donor *donor = donor_start("--memory", "256M", NULL);
+	uint8_t *buf = pages_new(16 * 64);
+	uint32_t slab;
+
+	for (int k = 0; k < CARRIER_SHM; k++) {
+		struct lane *other;
+		struct client c;
+
+		if (k == CARRIER_PLAIN6 && !donor->port6)
+			continue;
+		c = prepare(donor, k, &slab);
+		assert_int_equal(c.ops->lane_open(c.port, LANE_WRITE, &other), 0);
+		expect_status = -ECANCELED;
+		fill_flight(&c, slab, buf);
+		c.ops->lane_close(c.lane);
+		check_flight();
+		c.lane = other;
+		assert_int_equal(lane_do(c.ops, c.lane, IO_READ, slab, 0, 1, buf), 0);
+		client_close(&c);
+	}
+	pages_free(buf, 16 * 64);
+	donor_stop(donor);
+}
+
+/* Another thread sleeps in poll() on its lane while the control thread finds the donor dead. */
+struct sleeper {
+	struct client *c;
+	struct lane *lane;
+	uint32_t slab;
+	int status;
+};
+
+static void *sleeper_main(void *arg)
+{
+	struct sleeper *s = arg;
+	uint8_t *buf = pages_new(1);
+	struct io io = {
+		.op = IO_READ, .slab = s->slab, .npages = 1, .buf = buf, .done = count_done};
+
+	s->c->ops->submit(s->lane, &io);
+	s->c->ops->flush(s->lane);
+	while (!io.aux[0]) {
+		struct pollfd p = {.fd = s->c->ops->lane_fd(s->lane), .events = POLLIN};
+
+		if (!s->c->ops->poll(s->lane) && !io.aux[0])
+			poll(&p, 1, 20000);
+	}
+	s->status = io.status;
+	pages_free(buf, 1);
+	return NULL;
+}
+
+static void test_sleeper_is_woken(void **state)
+{
+	for (int k = 0; k < 2; k++) {
+		struct test_donor *donor = donor_start("--memory", "256M", NULL);
+		uint64_t start;
+		pthread_t thread;
+		struct sleeper s = {0};
+		struct client c;
+		int r;
+
+		c = prepare(donor, k, &s.slab);
+		s.c = &c;
+		assert_int_equal(c.ops->lane_open(c.port, LANE_DEMAND, &s.lane), 0);
+		kill(donor->pid, SIGSTOP);
+		pthread_create(&thread, NULL, sleeper_main, &s);
+		start = now_ns();
+		while (!(r = c.ops->tick(c.port)) && now_ns() - start < 5000000000ull)
+			sleep_ms(20);
+		assert_int_equal(r, -ETIMEDOUT);
+		pthread_join(thread, NULL);
+		assert_int_equal(s.status, -ETIMEDOUT);
+		assert_true(now_ns() - start < 2 * DEADLINE);
+		c.ops->lane_close(s.lane);
+		client_close(&c);
+		donor_free(donor);
+	}
+}
+
+/*
+ * A donor that lies: it answers the handshake, then something else than was asked.
+ */
+struct liar {
+	int listen_fd;
+	_Atomic int mode;
+};
+
+static void liar_ack(int fd, int mode)
+{
+	struct {
+		struct proto_head head;
+		struct proto_hello_ack ack;
+	} m = {.head = proto_head_make(PROTO_HELLO_ACK, 0, sizeof(m.ack))};
+
+	m.ack.version = mode == 1 ? 99 : PROTO_VERSION;
+	m.ack.slab_bytes = mode == 2 ? 4096 : PROTO_SLAB_BYTES;
+	if (mode == 3)
+		m.head.length = 1u << 30;
+	if (mode == 4)
+		m.head.magic = 0;
+	if (mode == 5) {
+		m.head.status = PROTO_BUSY;
+		memset(m.ack.sentence, 0xff, sizeof(m.ack.sentence)); /* not text, no end */
+	}
+	send(fd, &m, sizeof(m), MSG_NOSIGNAL);
+}
+
+static void *liar_main(void *arg)
+{
+	struct liar *l = arg;
+	uint8_t junk[8192];
+	int fd;
+
+	while ((fd = accept(l->listen_fd, NULL, NULL)) >= 0) {
+		if (recv(fd, junk, sizeof(junk), 0) > 0)
+			liar_ack(fd, l->mode);
+		if (l->mode >= 10 && recv(fd, junk, sizeof(junk), 0) > 0) {
+			memset(junk, l->mode == 10 ? 0xee : 0, sizeof(junk));
+			send(fd, junk, l->mode == 11 ? 40 : sizeof(junk), MSG_NOSIGNAL);
+			sleep_ms(100);
+		}
+		close(fd);
+	}
+	return NULL;
+}
+
+static void test_lying_donor(void **state)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct liar l = {.listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+	struct test_donor fake = {0};
+	socklen_t len = sizeof(sa);
+	pthread_t thread;
+	struct client c;
+	uint32_t slab;
+
+	assert_int_equal(bind(l.listen_fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(l.listen_fd, 8), 0);
+	getsockname(l.listen_fd, (struct sockaddr *)&sa, &len);
+	fake.port = ntohs(sa.sin_port);
+	pthread_create(&thread, NULL, liar_main, &l);
+	for (l.mode = 1; l.mode <= 5; l.mode++) {
+		int r = client_open(&c, &fake, CARRIER_PLAIN, DEADLINE);
+
+		assert_int_equal(r, l.mode == 5 ? -ECONNREFUSED : -EPROTO);
+		assert_true(strlen(error_last()) > 10);
+	}
+	for (l.mode = 10; l.mode <= 11; l.mode++) {
+		assert_int_equal(client_open(&c, &fake, CARRIER_PLAIN, DEADLINE), 0);
+		assert_int_equal(c.ops->slab_grant(c.port, &slab), -EPIPE);
+		c.ops->close(c.port);
+	}
+	shutdown(l.listen_fd, SHUT_RDWR);
+	pthread_join(thread, NULL);
+	close(l.listen_fd);
+}
+
+/* Clients killed with kill -9, one after the other, each holding half of what there is. */
+static void test_client_killed(void **state)
+{
+	struct test_donor *donor = donor_start("--memory", "256M", NULL);
+
+	for (int i = 0; i < 12; i++) {
+		enum carrier k = i % CARRIERS;
+		struct client c;
+		uint32_t slab;
+		int ready[2];
+		char byte;
+		pid_t pid;
+
+		if (k == CARRIER_PLAIN6 && !donor->port6)
+			continue;
+		assert_int_equal(pipe(ready), 0);
+		fflush(NULL);
+		pid = fork();
+		if (!pid) {
+			uint8_t *buf = pages_new(64);
+
+			memset(buf, 1, 64 * 4096);
+			if (client_open(&c, donor, k, DEADLINE) ||
+			    c.ops->lane_open(c.port, LANE_WRITE, &c.lane))
+				_exit(1);
+			for (int s = 0; s < 3; s++)
+				if (c.ops->slab_grant(c.port, &slab) ||
+				    lane_do(c.ops, c.lane, IO_WRITE, slab, 0, 64, buf))
+					_exit(1);
+			fill_flight(&c, slab, pages_new(16 * 64));
+			if (write(ready[1], "x", 1) != 1)
+				_exit(1);
+			for (;;)
+				c.ops->poll(c.lane);
+		}
+		close(ready[1]);
+		if (k == CARRIER_SHM || i < 8)
+			assert_int_equal(read(ready[0], &byte, 1), 1);
+		else
+			sleep_ms(30);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		close(ready[0]);
+	}
+	sleep_ms(100);
+	kill(donor->pid, SIGUSR1);
+	assert_true(donor_says(donor, "slabs 0 of 4, memory in use 0M", 3000));
+	donor_stop(donor);
+}
+
+/* A client that is stopped keeps its memory, whatever waits for it. */
+static void test_client_stopped(void **state)
+{
+	struct test_donor *donor = donor_start("--memory", "256M", "--deadline", "300ms", NULL);
+	uint8_t *buf = pages_new(16 * 64);
+	int status, ready[2];
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		struct client c;
+		uint32_t slab;
+
+		if (client_open(&c, donor, CARRIER_PLAIN, 30000000000ull) ||
+		    c.ops->lane_open(c.port, LANE_WRITE, &c.lane) ||
+		    c.ops->slab_grant(c.port, &slab))
+			_exit(1);
+		page_fill(buf, 3);
+		if (lane_do(c.ops, c.lane, IO_WRITE, slab, 99, 1, buf))
+			_exit(2);
+		done_count = done_status[0] = 0;
+		for (unsigned i = 0; i < FLIGHT; i++) {
+			ios[i] = (struct io){.op = IO_READ,
+					     .slab = slab,
+					     .npages = 64,
+					     .done = count_done,
+					     .buf = buf + (size_t)(i % 16) * 64 * 4096};
+			c.ops->submit(c.lane, &ios[i]);
+		}
+		c.ops->flush(c.lane);
+		if (write(ready[1], "x", 1) != 1)
+			_exit(3);
+		raise(SIGSTOP);
+		drive(&c, FLIGHT, 10000);
+		if (done_count != FLIGHT || done_status[0] != FLIGHT)
+			_exit(4);
+		if (lane_do(c.ops, c.lane, IO_READ, slab, 99, 1, buf) || !page_is(buf, 3))
+			_exit(5);
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	sleep_ms(2500);
+	kill(pid, SIGCONT);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	pages_free(buf, 16 * 64);
+	donor_stop(donor);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kill),           cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_idle),           cmocka_unit_test(test_shm_survives),
+		cmocka_unit_test(test_cancel),         cmocka_unit_test(test_sleeper_is_woken),
+		cmocka_unit_test(test_lying_donor),    cmocka_unit_test(test_client_killed),
+		cmocka_unit_test(test_client_stopped),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
