@@ -66,9 +66,10 @@ static const struct option_entry option_table[] = {
 	 AT(threads), 1, 64},
 	{"spin", "TIME", "Workers poll for TIME before they sleep (default 0)", OPTION_TIME,
 	 AT(spin_ns), 0, 1000000000ull},
-	{"deadline", "TIME",
-	 "Handshakes, clone tickets and dead machines time out after TIME "
-	 "(default 5s)",
+	{"client-timeout", "TIME",
+	 "A client whose machine is silent for TIME is dead (default 60s)", OPTION_TIME,
+	 AT(client_timeout_ns), 3000000000ull, 86400000000000ull},
+	{"deadline", "TIME", "Handshakes and clone tickets time out after TIME (default 5s)",
 	 OPTION_TIME, AT(deadline_ns), 10000000ull, 600000000000ull},
 	{"drain-timeout", "TIME", "After SIGTERM, wait so long for clients to leave (default 30s)",
 	 OPTION_TIME, AT(drain_timeout_ns), 0, 86400000000000ull},
@@ -108,6 +109,7 @@ static void options_defaults(struct options *options)
 {
 	memset(options, 0, sizeof(*options));
 	options->deadline_ns = 5000000000ull;
+	options->client_timeout_ns = 60000000000ull;
 	options->drain_timeout_ns = 30000000000ull;
 	options->clients_max = 1024;
 	options->numa_node = -1;

@@ -23,10 +23,11 @@ struct listen_address {
 struct options {
 	struct listen_address listen[OPTIONS_LISTEN_MAX];
 	unsigned nlisten;
-	uint64_t memory_bytes;  /* most that is lent; 0 = half of what is available at start */
-	uint64_t quota_bytes;   /* most for one client; 0 = all */
-	uint64_t reserve_bytes; /* memory that the machine keeps for itself; 0 = do not look */
-	uint64_t deadline_ns;   /* handshakes, tickets, dead machines */
+	uint64_t memory_bytes;      /* most that is lent; 0 = half of what is available at start */
+	uint64_t quota_bytes;       /* most for one client; 0 = all */
+	uint64_t reserve_bytes;     /* memory that the machine keeps for itself; 0 = do not look */
+	uint64_t deadline_ns;       /* handshakes, clone tickets */
+	uint64_t client_timeout_ns; /* a client's machine that is silent for so long is dead */
 	uint64_t drain_timeout_ns;
 	uint64_t spin_ns; /* workers poll so long before they sleep */
 	uint32_t clients_max;

@@ -98,7 +98,7 @@ static void conn_run(struct worker *w, struct conn *c)
 }
 
 /* A machine that does not acknowledge what we send is gone; one whose program sleeps is not. */
-static bool conn_peer_gone(const struct conn *c, uint64_t deadline_ns)
+static bool conn_peer_gone(const struct conn *c, uint64_t timeout_ns)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
@@ -108,7 +108,7 @@ static bool conn_peer_gone(const struct conn *c, uint64_t deadline_ns)
 	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len))
 		return false;
 	return info.tcpi_unacked && info.tcpi_retransmits > 1 &&
-	       info.tcpi_last_ack_recv * 1000000ull > deadline_ns;
+	       info.tcpi_last_ack_recv * 1000000ull > timeout_ns;
 }
 
 static void worker_sweep(struct worker *w, uint64_t now)
@@ -125,7 +125,7 @@ static void worker_sweep(struct worker *w, uint64_t now)
 			report_info("connection from %s dropped: no handshake within the deadline",
 				    c->peer);
 			conn_close(w, c);
-		} else if (conn_peer_gone(c, deadline)) {
+		} else if (conn_peer_gone(c, w->donor->options.client_timeout_ns)) {
 			c->why = "its machine does not answer";
 			conn_close(w, c);
 		}

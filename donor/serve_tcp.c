@@ -80,12 +80,11 @@ int serve_tcp_listen(const struct listen_address *a, struct listener *ret, char 
 }
 
 /* No TCP_USER_TIMEOUT here: a client that is stopped for a while must not lose its memory. */
-static void socket_tune(int fd, uint64_t deadline_ns)
+static void socket_tune(int fd, uint64_t timeout_ns)
 {
-	int one = 1, idle = (int)(deadline_ns / 1000000000ull), interval, count = 3;
+	int one = 1, seconds = (int)(timeout_ns / 1000000000ull), count = 3;
+	int idle = seconds / 2 + 1, interval = seconds / 2 / count + 1;
 
-	idle = idle < 3 ? 3 : idle;
-	interval = idle / count;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
@@ -108,7 +107,7 @@ bool serve_tcp_accept(struct donor *donor, struct listener *listener)
 			continue;
 		if (fd < 0)
 			return errno == EAGAIN;
-		socket_tune(fd, donor->options.deadline_ns);
+		socket_tune(fd, donor->options.client_timeout_ns);
 		address_text(&sa, len, peer, sizeof(peer));
 		worker_adopt(donor, fd, false, peer);
 	}

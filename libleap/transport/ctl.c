@@ -182,17 +182,19 @@ static int ctl_send(struct ctl *c, struct proto_head head)
 	return ctl_fail(c, errno == ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
 }
 
+/* At the end it looks once more: the answer may have come while this process was stopped. */
 static int ctl_wait(struct ctl *c, uint64_t end_ns)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN};
 	uint64_t now = clock_ns();
+	int n = poll(&p, 1, now < end_ns ? (int)((end_ns - now) / 1000000) + 1 : 0);
 
-	if (now >= end_ns)
+	if (n < 0 && errno != EINTR)
+		return ctl_fail(c, EPIPE, "cannot wait for its answer");
+	if (n == 0 && clock_ns() >= end_ns)
 		return ctl_fail(c, ETIMEDOUT,
 				"no answer within the deadline; it is stopped, overloaded or "
 				"cut off");
-	if (poll(&p, 1, (int)((end_ns - now) / 1000000) + 1) < 0 && errno != EINTR)
-		return ctl_fail(c, EPIPE, "cannot wait for its answer");
 	return 0;
 }
 

@@ -30,17 +30,17 @@ static int stream_wait(int fd, short events, uint64_t end_ns)
 {
 	struct pollfd p = {.fd = fd, .events = events};
 	uint64_t now;
-	int r;
+	int n;
 
 	for (;;) {
 		now = clock_ns();
+		n = poll(&p, 1, now < end_ns ? (int)((end_ns - now) / 1000000) + 1 : 0);
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
 		if (now >= end_ns)
 			return -ETIMEDOUT;
-		r = poll(&p, 1, (int)((end_ns - now) / 1000000) + 1);
-		if (r > 0)
-			return 0;
-		if (r < 0 && errno != EINTR)
-			return -errno;
 	}
 }
 

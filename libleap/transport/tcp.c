@@ -360,12 +360,25 @@ static void tcp_flush(struct lane *lane)
 		lane_deliver(lane);
 }
 
-/* Has the oldest request waited too long? */
-static bool lane_late(const struct lane *lane)
+/*
+ * Has the oldest request waited too long? Time counts while we watch and nothing comes: a donor that is
+ * slow but sends is not dead, and neither is one whose answers lie unread because this process
+ * was stopped.
+ */
+static bool lane_late(struct lane *lane)
 {
 	const struct io *oldest = lane->flight.first ? lane->flight.first : lane->queue.first;
+	uint64_t deadline = lane->port->params.deadline_ns, now, start;
 
-	return oldest && clock_ns() - oldest->submitted_ns > lane->port->params.deadline_ns;
+	if (!oldest)
+		return false;
+	now = clock_ns();
+	if (lane->progress || now - lane->polled_ns > deadline)
+		lane->since_ns = now;
+	lane->progress = false;
+	lane->polled_ns = now;
+	start = oldest->submitted_ns > lane->since_ns ? oldest->submitted_ns : lane->since_ns;
+	return now - start > deadline;
 }
 
 static int tcp_poll(struct lane *lane)

@@ -129,6 +129,7 @@ int lane_received(struct lane *lane, size_t bytes)
 	unsigned n = 0;
 	int r;
 
+	lane->progress = true;
 	while (bytes) {
 		struct io *io = lane->flight.first;
 		size_t left;

@@ -61,9 +61,7 @@ static void uring_arm_rx(struct lane *lane)
 	if (lane->rx_armed || !lane_rx_prepare(lane, &want))
 		return;
 	sqe = io_uring_get_sqe(&lane->ring);
-	/* A single reply is waited for whole: it would only wake us in pieces. */
-	io_uring_prep_recvmsg(sqe, lane->fd, &lane->rx.msg,
-			      lane->flight.first->next ? 0 : MSG_WAITALL);
+	io_uring_prep_recvmsg(sqe, lane->fd, &lane->rx.msg, 0);
 	sqe->user_data = UD_RX;
 	lane->rx_armed = true;
 }
@@ -87,7 +85,8 @@ static int uring_push(struct lane *lane)
 
 static int uring_complete(struct lane *lane, uint64_t what, int res)
 {
-	bool again = res == -EAGAIN || res == -EINTR;
+	/* Requests of a thread that exits are cancelled, but the lane may have changed hands. */
+	bool again = res == -EAGAIN || res == -EINTR || res == -ECANCELED;
 
 	if (what == UD_TX) {
 		lane->tx_armed = false;

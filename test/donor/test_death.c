@@ -5,6 +5,8 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -364,6 +368,87 @@ static void test_lying_donor(void **state)
 	close(l.listen_fd);
 }
 
+/* A donor on this machine that hands over memory which could be taken away, or none: never mapped. */
+static int bad_memory(int mode)
+{
+	int fd = memfd_create("test", MFD_ALLOW_SEALING);
+
+	if (mode == 0)
+		return -1;
+	assert_int_equal(ftruncate(fd, mode == 2 ? 4096 : (off_t)LEAP_SLAB_BYTES), 0);
+	if (mode != 1)
+		assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	return fd;
+}
+
+static void grant_send(int sock, int fd)
+{
+	struct {
+		struct proto_head head;
+		struct proto_info info;
+	} m = {.head = proto_head_make(PROTO_GRANT, 1, sizeof(m.info))};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} cm = {0};
+	struct iovec iov = {&m, sizeof(m)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		msg.msg_control = cm.bytes;
+		msg.msg_controllen = sizeof(cm.bytes);
+		CMSG_FIRSTHDR(&msg)->cmsg_level = SOL_SOCKET;
+		CMSG_FIRSTHDR(&msg)->cmsg_type = SCM_RIGHTS;
+		CMSG_FIRSTHDR(&msg)->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
+	}
+	sendmsg(sock, &msg, MSG_NOSIGNAL);
+}
+
+static void *shm_liar_main(void *arg)
+{
+	struct liar *l = arg;
+	uint8_t junk[512];
+	int sock = accept(l->listen_fd, NULL, NULL), fd = bad_memory(l->mode);
+
+	if (recv(sock, junk, sizeof(junk), 0) > 0)
+		liar_ack(sock, 0);
+	if (recv(sock, junk, sizeof(junk), 0) > 0)
+		grant_send(sock, fd);
+	sleep_ms(20);
+	close(sock);
+	close(fd);
+	return NULL;
+}
+
+static void test_lying_shm_donor(void **state)
+{
+	struct test_donor fake = {0};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct liar l = {.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+	int n;
+
+	snprintf(fake.shm, sizeof(fake.shm), "@liar-%d", getpid());
+	n = snprintf(sa.sun_path + 1, sizeof(sa.sun_path) - 1, "leap/%s", fake.shm + 1);
+	assert_int_equal(bind(l.listen_fd, (struct sockaddr *)&sa,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)),
+			 0);
+	assert_int_equal(listen(l.listen_fd, 8), 0);
+	for (l.mode = 0; l.mode <= 3; l.mode++) {
+		struct client c;
+		pthread_t thread;
+		uint32_t slab;
+
+		pthread_create(&thread, NULL, shm_liar_main, &l);
+		assert_int_equal(client_open(&c, &fake, CARRIER_SHM, DEADLINE), 0);
+		/* 0: none, 1: not sealed, 2: too small; 3 is right */
+		assert_int_equal(c.ops->slab_grant(c.port, &slab), l.mode == 3 ? 0 : -EPROTO);
+		c.ops->close(c.port);
+		pthread_join(thread, NULL);
+	}
+	close(l.listen_fd);
+}
+
 /* Clients killed with kill -9, one after the other, each holding half of what there is. */
 static void test_client_killed(void **state)
 {
@@ -414,7 +499,7 @@ static void test_client_killed(void **state)
 	donor_stop(donor);
 }
 
-/* A client that is stopped keeps its memory, whatever waits for it. */
+/* A client that is stopped for longer than any deadline keeps its memory, and goes on. */
 static void test_client_stopped(void **state)
 {
 	struct test_donor *donor = donor_start("--memory", "256M", "--deadline", "300ms", NULL);
@@ -430,7 +515,7 @@ static void test_client_stopped(void **state)
 		struct client c;
 		uint32_t slab;
 
-		if (client_open(&c, donor, CARRIER_PLAIN, 30000000000ull) ||
+		if (client_open(&c, donor, CARRIER_PLAIN, 1000000000ull) ||
 		    c.ops->lane_open(c.port, LANE_WRITE, &c.lane) ||
 		    c.ops->slab_grant(c.port, &slab))
 			_exit(1);
@@ -469,11 +554,11 @@ static void test_client_stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kill),           cmocka_unit_test(test_stop),
-		cmocka_unit_test(test_idle),           cmocka_unit_test(test_shm_survives),
-		cmocka_unit_test(test_cancel),         cmocka_unit_test(test_sleeper_is_woken),
-		cmocka_unit_test(test_lying_donor),    cmocka_unit_test(test_client_killed),
-		cmocka_unit_test(test_client_stopped),
+		cmocka_unit_test(test_kill),          cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_idle),          cmocka_unit_test(test_shm_survives),
+		cmocka_unit_test(test_cancel),        cmocka_unit_test(test_sleeper_is_woken),
+		cmocka_unit_test(test_lying_donor),   cmocka_unit_test(test_lying_shm_donor),
+		cmocka_unit_test(test_client_killed), cmocka_unit_test(test_client_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
