@@ -29,9 +29,9 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
-#define LEAP_VERSION_MAJOR 0
-#define LEAP_VERSION_MINOR 1
-#define LEAP_VERSION_PATCH 0
+#define LEAP_VERSION_MAJOR  0
+#define LEAP_VERSION_MINOR  1
+#define LEAP_VERSION_PATCH  0
 #define LEAP_VERSION_STRING "0.1.0"
 
 /* Version of the library that runs, "0.1.0"; static. */
@@ -89,11 +89,11 @@ size_t leap_region_bytes(const struct leap_region *region);
 enum leap_advice {
 	LEAP_ADVISE_NORMAL,
 	LEAP_ADVISE_SEQUENTIAL, /* expect ascending access: prefetch at once with large windows */
-	LEAP_ADVISE_RANDOM,	/* expect no pattern: do not prefetch */
-	LEAP_ADVISE_WILLNEED,	/* start fetching in the background */
-	LEAP_ADVISE_DONTNEED,	/* content is not needed: reads as zeroes from now on */
-	LEAP_ADVISE_COLD,	/* evict these before others */
-	LEAP_ADVISE_PIN,	/* fetch and keep local until UNPIN; -ENOMEM if the limit does not allow it */
+	LEAP_ADVISE_RANDOM,     /* expect no pattern: do not prefetch */
+	LEAP_ADVISE_WILLNEED,   /* start fetching in the background */
+	LEAP_ADVISE_DONTNEED,   /* content is not needed: reads as zeroes from now on */
+	LEAP_ADVISE_COLD,       /* evict these before others */
+	LEAP_ADVISE_PIN, /* fetch and keep local until UNPIN; -ENOMEM if the limit does not allow it */
 	LEAP_ADVISE_UNPIN,
 };
 /* Range inside one or several regions of the session; parts of pages count as whole pages except for
@@ -130,36 +130,36 @@ struct leap_latency {
 struct leap_stats {
 	size_t size;
 	/* gauges */
-	uint64_t limit_bytes;	  /* the local limit now */
-	uint64_t held_pages;	  /* pages with content: local + remote */
-	uint64_t local_pages;	  /* mapped in the program */
-	uint64_t limbo_pages;	  /* unmapped, still local */
-	uint64_t staged_pages;	  /* fetched, not mapped yet */
-	uint64_t remote_pages;	  /* only on donors */
-	uint64_t lost_pages;	  /* gone with a donor */
-	uint64_t overhead_bytes;  /* the pager's own memory, counted into the limit */
+	uint64_t limit_bytes;    /* the local limit now */
+	uint64_t held_pages;     /* pages with content: local + remote */
+	uint64_t local_pages;    /* mapped in the program */
+	uint64_t limbo_pages;    /* unmapped, still local */
+	uint64_t staged_pages;   /* fetched, not mapped yet */
+	uint64_t remote_pages;   /* only on donors */
+	uint64_t lost_pages;     /* gone with a donor */
+	uint64_t overhead_bytes; /* the pager's own memory, counted into the limit */
 	uint64_t regions, slabs, donors_alive, donors;
-	int64_t trend;		  /* last trend, in pages, 0 = none */
-	uint64_t window;	  /* last prefetch window, in pages */
+	int64_t trend;   /* last trend, in pages, 0 = none */
+	uint64_t window; /* last prefetch window, in pages */
 	/* counters */
-	uint64_t faults;	  /* messages handled */
-	uint64_t faults_zero;	  /* first touch */
-	uint64_t faults_remote;	  /* had to wait for a donor */
-	uint64_t faults_limbo;	  /* served from limbo */
-	uint64_t faults_staged;	  /* served from a staged page: hits in cache mode, markers in marker mode */
-	uint64_t faults_wp;	  /* write-protect faults (mover wp) */
+	uint64_t faults;        /* messages handled */
+	uint64_t faults_zero;   /* first touch */
+	uint64_t faults_remote; /* had to wait for a donor */
+	uint64_t faults_limbo;  /* served from limbo */
+	uint64_t faults_staged; /* served from a staged page: hits in cache mode, markers in marker mode */
+	uint64_t faults_wp;       /* write-protect faults (mover wp) */
 	uint64_t faults_spurious; /* duplicates: the page was there already */
-	uint64_t prefetched;	  /* pages brought by prefetch */
-	uint64_t prefetch_hits;	  /* of these touched (cache: counted; marker: credited) */
+	uint64_t prefetched;      /* pages brought by prefetch */
+	uint64_t prefetch_hits;   /* of these touched (cache: counted; marker: credited) */
 	uint64_t prefetch_unused; /* of these dropped untouched, as far as known */
-	uint64_t markers;	  /* marker touches */
-	uint64_t evicted;	  /* pages taken out */
-	uint64_t evicted_clean;	  /* of these not written: the donor's copy was the same */
-	uint64_t evicted_zero;	  /* of these all zeroes: nothing stored */
-	uint64_t written;	  /* pages written to donors */
-	uint64_t read;		  /* pages read from donors */
+	uint64_t markers;         /* marker touches */
+	uint64_t evicted;         /* pages taken out */
+	uint64_t evicted_clean;   /* of these not written: the donor's copy was the same */
+	uint64_t evicted_zero;    /* of these all zeroes: nothing stored */
+	uint64_t written;         /* pages written to donors */
+	uint64_t read;            /* pages read from donors */
 	uint64_t io_errors;
-	uint64_t over_limit;	  /* times that the limit had to be exceeded */
+	uint64_t over_limit;                /* times that the limit had to be exceeded */
 	struct leap_latency fault_latency;  /* message read to page installed, demand faults */
 	struct leap_latency remote_latency; /* the same for those that read from a donor */
 };

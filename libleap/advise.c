@@ -27,7 +27,8 @@ static int each_part(struct leap *leap, const void *addr, size_t bytes,
 		lock_release(&leap->lock);
 		lock_app_leave(&saved);
 		if (!r)
-			return error_set(EINVAL, "%p is not in a region of this session", (const void *)at);
+			return error_set(EINVAL, "%p is not in a region of this session",
+					 (const void *)at);
 		first = region_page_index(r, at);
 		left = ((size_t)(end - at) + LEAP_PAGE_MASK) >> LEAP_PAGE_SHIFT;
 		n = r->npages - first < left ? r->npages - first : left;
@@ -110,19 +111,19 @@ static int do_evict(struct leap_region *r, size_t first, size_t n)
 
 int leap_advise(struct leap *leap, void *addr, size_t bytes, enum leap_advice advice)
 {
-	static int (*const actions[])(struct leap_region *r, size_t first, size_t n) = {
-		[LEAP_ADVISE_NORMAL] = do_normal,	[LEAP_ADVISE_SEQUENTIAL] = do_sequential,
-		[LEAP_ADVISE_RANDOM] = do_random,	[LEAP_ADVISE_WILLNEED] = do_willneed,
-		[LEAP_ADVISE_DONTNEED] = do_dontneed,	[LEAP_ADVISE_COLD] = do_cold,
-		[LEAP_ADVISE_PIN] = do_pin,		[LEAP_ADVISE_UNPIN] = do_unpin,
+	static int (*const actions[])(struct leap_region * r, size_t first, size_t n) = {
+		[LEAP_ADVISE_NORMAL] = do_normal,     [LEAP_ADVISE_SEQUENTIAL] = do_sequential,
+		[LEAP_ADVISE_RANDOM] = do_random,     [LEAP_ADVISE_WILLNEED] = do_willneed,
+		[LEAP_ADVISE_DONTNEED] = do_dontneed, [LEAP_ADVISE_COLD] = do_cold,
+		[LEAP_ADVISE_PIN] = do_pin,           [LEAP_ADVISE_UNPIN] = do_unpin,
 	};
 	int err;
 
 	if ((unsigned)advice >= sizeof(actions) / sizeof(actions[0]))
 		return error_set(EINVAL, "leap_advise: unknown advice %d", (int)advice);
 	if (advice == LEAP_ADVISE_DONTNEED && (((uintptr_t)addr | bytes) & LEAP_PAGE_MASK))
-		return error_set(EINVAL, "leap_advise: DONTNEED needs whole pages, not %p + %zu", addr,
-				 bytes);
+		return error_set(EINVAL, "leap_advise: DONTNEED needs whole pages, not %p + %zu",
+				 addr, bytes);
 	runtime_enter();
 	err = each_part(leap, addr, bytes, actions[advice]);
 	runtime_leave();

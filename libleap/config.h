@@ -23,15 +23,15 @@ enum config_fork { FORK_SERVE, FORK_DENY };
 
 /* The local limit: bytes, or a share of what the regions hold at the time. */
 struct config_limit {
-	uint64_t bytes;	 /* when percent is 0 */
+	uint64_t bytes; /* when percent is 0 */
 	uint32_t percent;
 };
 
 struct config {
 	struct config_limit local; /* --local 1G or 25%; default 50% */
-	char donors[4096];	   /* URI list; default "loop:" */
-	uint64_t deadline_ns;	   /* a donor silent for so long is dead; default 5s */
-	uint32_t ceiling_percent;  /* how far the limit may be exceeded when donors are full; default 25 */
+	char donors[4096];         /* URI list; default "loop:" */
+	uint64_t deadline_ns;      /* a donor silent for so long is dead; default 5s */
+	uint32_t ceiling_percent; /* how far the limit may be exceeded when donors are full; default 25 */
 	enum config_on_loss on_loss;
 
 	char prefetch[24]; /* policy; default majority */
@@ -44,41 +44,41 @@ struct config {
 	enum config_frontend frontend;
 	enum config_mover mover;
 	uint32_t fault_threads; /* 0 = auto */
-	uint64_t spin_ns;	/* how long to spin before sleeping; busy */
+	uint64_t spin_ns;       /* how long to spin before sleeping; busy */
 	uint64_t uffd_features; /* LEAP_UFFD_FEATURES: mask of features to use, default all */
-	bool recycle;		/* reuse frames of evicted pages (off when pages may be referenced) */
-	bool remote;		/* remote path on */
+	bool recycle; /* reuse frames of evicted pages (off when pages may be referenced) */
+	bool remote;  /* remote path on */
 	uint32_t limbo_percent; /* share of the limit kept in limbo; default 3 */
 
-	bool loop_compress;	 /* default on */
+	bool loop_compress;      /* default on */
 	uint64_t loop_bytes_max; /* 0 = none */
-	bool io_uring;		 /* tcp on io_uring; default on */
+	bool io_uring;           /* tcp on io_uring; default on */
 
 	/* leap run */
 	uint64_t heap_reserve; /* address space for managed memory; default 1T */
 	uint64_t map_min;      /* mmap() of at least so much is managed; default 64K */
 	bool follow_exec;      /* keep LD_PRELOAD across exec; default off */
 	enum config_fork fork;
-	bool publish;	       /* stats page and control socket; default on */
+	bool publish; /* stats page and control socket; default on */
 	int log_level;
 	char log_file[256];
 };
 
 enum config_type {
-	CONFIG_SIZE,	/* uint64_t bytes: 64K, 1G */
-	CONFIG_TIME,	/* uint64_t ns: 50us, 5s */
+	CONFIG_SIZE, /* uint64_t bytes: 64K, 1G */
+	CONFIG_TIME, /* uint64_t ns: 50us, 5s */
 	CONFIG_U32,
 	CONFIG_U64_HEX, /* mask */
-	CONFIG_BOOL,	/* on/off, yes/no, true/false, 1/0 */
-	CONFIG_ENUM,	/* int; words in choices */
-	CONFIG_LIMIT,	/* struct config_limit */
-	CONFIG_TEXT,	/* char[size] */
+	CONFIG_BOOL,    /* on/off, yes/no, true/false, 1/0 */
+	CONFIG_ENUM,    /* int; words in choices */
+	CONFIG_LIMIT,   /* struct config_limit */
+	CONFIG_TEXT,    /* char[size] */
 };
 
 struct config_option {
 	const char *name;
 	const char *metavar;
-	const char *help; /* one line */
+	const char *help;     /* one line */
 	const char *fallback; /* the default as text */
 	enum config_type type;
 	bool live; /* may be changed while running */

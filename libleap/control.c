@@ -33,9 +33,10 @@ static int check_fits(struct leap *leap)
 	for (unsigned s = 0; s < leap->nshards; s++)
 		remote += leap->shards[s].remote << LEAP_PAGE_SHIFT;
 	if (remote > avail)
-		return error_set(ENOMEM, "%lu MiB are remote, but this machine has only %lu MiB available: "
-				 "nothing was changed", (unsigned long)(remote >> 20),
-				 (unsigned long)(avail >> 20));
+		return error_set(ENOMEM,
+				 "%lu MiB are remote, but this machine has only %lu MiB available: "
+				 "nothing was changed",
+				 (unsigned long)(remote >> 20), (unsigned long)(avail >> 20));
 	return 0;
 }
 
@@ -92,7 +93,8 @@ static int set_locked(struct leap *leap, const char *name, const char *value)
 	int err;
 
 	if (option && !option->live)
-		return error_set(EROFS, "option %s can only be given when the session is opened", name);
+		return error_set(EROFS, "option %s can only be given when the session is opened",
+				 name);
 	next = mem_map(sizeof(*next));
 	if (!next)
 		return error_set(ENOMEM, "no memory");
@@ -159,7 +161,7 @@ static int move_off(struct leap *leap, struct donor *donor)
 
 		for (size_t at = 0; at < n; at++) {
 			struct shard *shard = region_shard(r, at);
-			struct slot_place place = { 0 };
+			struct slot_place place = {0};
 			uint32_t slot;
 			int err;
 
@@ -215,7 +217,8 @@ static int remove_donor(struct leap *leap, uint32_t index)
 	for (uint32_t i = 0; i < leap->donors.count; i++)
 		others += i != index && donor_alive(&leap->donors.donor[i]);
 	if (!others && slabs_of_donor(&leap->slabs, d) && leap->config.remote)
-		return error_set(ENOSPC, "it is the only donor: add another first, or set remote=off");
+		return error_set(ENOSPC,
+				 "it is the only donor: add another first, or set remote=off");
 	d->leaving = true;
 	slabs_set_frozen(&leap->slabs, d, true);
 	err = move_off(leap, d);

@@ -9,7 +9,7 @@
 #include "libleap/util/mem.h"
 
 #define KEEP_FREE_GROUPS (3 * SLAB_GROUPS) /* more unused slabs than this go back */
-#define AHEAD_GROUPS	 64		   /* fewer free groups than this: ask ahead of need */
+#define AHEAD_GROUPS     64                /* fewer free groups than this: ask ahead of need */
 
 static bool usable(const struct donor *d)
 {
@@ -29,7 +29,8 @@ static uint64_t next_random(struct donors *donors)
 bool donors_all_sync(const struct donors *donors)
 {
 	for (uint32_t i = 0; i < donors->count; i++)
-		if (!(donors->donor[i].ops->flags & TRANSPORT_SYNC) && donor_alive(&donors->donor[i]))
+		if (!(donors->donor[i].ops->flags & TRANSPORT_SYNC) &&
+		    donor_alive(&donors->donor[i]))
 			return false;
 	return true;
 }
@@ -150,7 +151,7 @@ int donors_find(struct leap *leap, const char *uri)
 
 static uint64_t free_bytes(struct donor *d)
 {
-	struct port_info info = { 0 };
+	struct port_info info = {0};
 
 	return d->ops->info(d->port, false, &info) ? 0 : info.free_bytes;
 }
@@ -247,7 +248,7 @@ static void ask_again(struct leap *leap)
 
 	for (uint32_t i = 0; i < donors->count; i++) {
 		struct donor *d = &donors->donor[i];
-		struct port_info info = { 0 };
+		struct port_info info = {0};
 
 		if (!donor_alive(d) || !d->full || d->ops->info(d->port, true, &info))
 			continue;

@@ -22,9 +22,9 @@ struct donor {
 	struct port *port;
 	struct donor_uri uri;
 	uint32_t index;
-	bool alive;	/* atomic; false for ever once it died */
-	bool full;	/* refused the last grant; asked again when its free memory grows */
-	bool leaving;	/* being removed: no new slabs */
+	bool alive;   /* atomic; false for ever once it died */
+	bool full;    /* refused the last grant; asked again when its free memory grows */
+	bool leaving; /* being removed: no new slabs */
 	struct port_ticket ticket; /* during fork */
 };
 

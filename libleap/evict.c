@@ -23,13 +23,13 @@ struct evict_write {
 	struct evict_write *next;
 };
 
-#define WRITES_MAX  256 /* in flight for a shard */
-#define PICK_TRIES  64	/* extents looked at before giving up */
+#define WRITES_MAX 256 /* in flight for a shard */
+#define PICK_TRIES 64  /* extents looked at before giving up */
 
 struct evicting {
 	struct extent *extent;
 	uint32_t slot;
-	uint64_t mask;	/* claimed */
+	uint64_t mask;  /* claimed */
 	uint64_t moved; /* taken out */
 	uint64_t dirty; /* to be written */
 	uint64_t hash[EXTENT_PAGES];
@@ -130,7 +130,7 @@ static void settle_page(struct shard *shard, struct evicting *ev, unsigned i, ui
 {
 	struct slabs *slabs = &shard->leap->slabs;
 	struct page *page = &extent_pages(ev->extent)[i];
-	struct slot_place place = { .gone = true };
+	struct slot_place place = {.gone = true};
 
 	if (page_has(page, PAGE_PREFETCHED)) {
 		page_set_flags(page, 0, PAGE_PREFETCHED);
@@ -186,7 +186,7 @@ static void settle_slots(struct shard *shard, struct evicting *ev)
 {
 	struct slabs *slabs = &shard->leap->slabs;
 	struct page *pages = extent_pages(ev->extent);
-	uint32_t slots[EXTENT_PAGES] = { 0 };
+	uint32_t slots[EXTENT_PAGES] = {0};
 	uint64_t need = 0, served;
 
 	for (uint64_t m = ev->dirty; m; m &= m - 1) {
@@ -214,7 +214,7 @@ static void settle(struct shard *shard, struct evicting *ev)
 	struct limbo_slot *slot = &shard->limbo.slot[ev->slot];
 	struct extent *e = ev->extent;
 	uint64_t stay = ev->mask & ~ev->moved;
-	uint32_t put[EXTENT_PAGES] = { 0 };
+	uint32_t put[EXTENT_PAGES] = {0};
 
 	slot->busy = false;
 	slot->frames = ev->moved;
@@ -317,7 +317,7 @@ static void post_writes(struct shard *shard, struct extent *e, uint32_t slot, ui
 static uint64_t write_failed(struct shard *shard, struct evict_write *w)
 {
 	struct slabs *slabs = &shard->leap->slabs;
-	struct evicting ev = { .extent = w->extent, .slot = w->slot };
+	struct evicting ev = {.extent = w->extent, .slot = w->slot};
 	struct page *pages = extent_pages(w->extent);
 
 	shard->count.io_errors++;

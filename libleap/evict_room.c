@@ -27,8 +27,10 @@ static int step(struct shard *shard)
 		return 1;
 	if (out == EVICT_FULL) {
 		if (!__atomic_exchange_n(&leap->no_room, true, __ATOMIC_RELAXED))
-			log_warn("all donors are full: pages stay local beyond the limit; add a donor "
-				 "(leap ctl %d donor-add=URI) or memory to one", (int)getpid());
+			log_warn(
+				"all donors are full: pages stay local beyond the limit; add a donor "
+				"(leap ctl %d donor-add=URI) or memory to one",
+				(int)getpid());
 		return EVICT_FULL;
 	}
 	if (out == EVICT_AGAIN) {

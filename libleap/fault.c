@@ -10,7 +10,7 @@
 #include "libleap/uffd/uffd.h"
 
 #define ZERO_WINDOW_MAX EXTENT_PAGES
-#define SLACK_PAGES	2048 /* 8 MiB over the budget before a fault waits for room */
+#define SLACK_PAGES     2048 /* 8 MiB over the budget before a fault waits for room */
 
 struct batch {
 	struct plan_todo todo[FAULT_BATCH];
@@ -184,8 +184,9 @@ static void refuse(struct shard *shard, const struct fault *faults, unsigned n)
 		switch (page_state(&region->pages[index])) {
 		case PAGE_ABSENT:
 		case PAGE_REMOTE:
-			page_lost(shard, region, index,
-				  "all donors are full and the local limit is exceeded by its ceiling");
+			page_lost(
+				shard, region, index,
+				"all donors are full and the local limit is exceeded by its ceiling");
 			break;
 		default:
 			uffd_wake(shard->uffd, faults[i].addr, LEAP_PAGE_BYTES);
@@ -197,7 +198,7 @@ void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
 {
 	uint64_t start = clock_ns(), took;
 	bool admitted = admit(shard, n);
-	struct batch batch = { .ntodo = 0 };
+	struct batch batch = {.ntodo = 0};
 
 	lock_acquire(&shard->lock);
 	if (admitted)
@@ -213,7 +214,8 @@ void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
 	for (unsigned i = 0; i < batch.ntodo; i++)
 		plan_execute(shard, &batch.todo[i]);
 	/* room for what comes next, while the program runs */
-	if (local_pages_all(shard->leap) + budget_headroom(shard->leap) > budget_pages(shard->leap)) {
+	if (local_pages_all(shard->leap) + budget_headroom(shard->leap) >
+	    budget_pages(shard->leap)) {
 		if (__atomic_load_n(&shard->leap->all_sync, __ATOMIC_RELAXED))
 			evict_make_room(shard, FAULT_BATCH, false);
 		else
@@ -225,7 +227,7 @@ bool fault_hint(struct shard *shard, struct leap_region *region, size_t page, si
 {
 	if (shard->hint_head - shard->hint_tail == SHARD_HINTS)
 		return false;
-	shard->hints[shard->hint_head++ % SHARD_HINTS] = (struct shard_hint){ region, page, count };
+	shard->hints[shard->hint_head++ % SHARD_HINTS] = (struct shard_hint){region, page, count};
 	return true;
 }
 

@@ -20,7 +20,7 @@ struct shard;
 
 struct fault {
 	char *addr;
-	bool wp;    /* a write to a write-protected page */
+	bool wp; /* a write to a write-protected page */
 	bool write;
 	uint32_t thread;
 };

@@ -211,7 +211,8 @@ static bool complete_page(struct shard *shard, struct fetch *f, unsigned i)
 	}
 	if (!fill_verify(page, buf)) {
 		shard->count.io_errors++;
-		page_lost(shard, f->region, f->index + i, "its donor returned other bytes than were stored");
+		page_lost(shard, f->region, f->index + i,
+			  "its donor returned other bytes than were stored");
 		return false;
 	}
 	shard->count.read++;

@@ -43,7 +43,8 @@ void fill_install(struct shard *shard, struct leap_region *region, size_t index,
 				  1ull << (index % EXTENT_PAGES));
 	} else {
 		if (err != -ENOENT)
-			log_error("cannot map a page at %p: error %d; trying again", (void *)addr, -err);
+			log_error("cannot map a page at %p: error %d; trying again", (void *)addr,
+				  -err);
 		if (page_state(page) != PAGE_REMOTE) {
 			page_move(page, PAGE_REMOTE);
 			shard->remote++;

@@ -174,11 +174,13 @@ static int rearm(struct leap *leap)
 
 			if (!r->armed[s])
 				continue;
-			err = uffd_register(region_shard(r, first)->uffd, region_page_addr(r, first),
-					    (region_stripe_end(r, first) - first) << LEAP_PAGE_SHIFT,
-					    !leap->can_move || leap->has_wp);
+			err = uffd_register(
+				region_shard(r, first)->uffd, region_page_addr(r, first),
+				(region_stripe_end(r, first) - first) << LEAP_PAGE_SHIFT,
+				!leap->can_move || leap->has_wp);
 			if (err)
-				return error_set(-err, "cannot register memory in the child: error %d",
+				return error_set(-err,
+						 "cannot register memory in the child: error %d",
 						 -err);
 		}
 	}
@@ -204,7 +206,8 @@ static int remake(struct leap *leap)
 	err = rearm(leap);
 	if (err)
 		return err;
-	lock_release(&leap->slabs.lock); /* a donor that fails to be adopted is marked in the table */
+	lock_release(
+		&leap->slabs.lock); /* a donor that fails to be adopted is marked in the table */
 	err = readopt_donors(leap);
 	lock_acquire(&leap->slabs.lock);
 	return err;

@@ -16,12 +16,12 @@
 #include "libleap/session.h"
 #include "libleap/util/fmt.h"
 
-#define TICK_MS	    100
+#define TICK_MS     100
 #define REQUEST_MAX 4500
 
 void control_open(struct leap *leap)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	char dir[80];
 	int fd;
 
@@ -100,7 +100,7 @@ static void answer(struct leap *leap, char *request, char *reply, size_t size)
 static void serve_one(struct leap *leap, int fd)
 {
 	static char request[REQUEST_MAX], reply[REQUEST_MAX]; /* the keeper's alone */
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	ssize_t n;
@@ -138,7 +138,7 @@ static void publish_donors(struct leap *leap, struct stats_page *page)
 	for (uint32_t d = 0; d < page->ndonors; d++) {
 		const struct donor *donor = &donors->donor[d];
 		struct stats_donor *out = &page->donor[d];
-		struct port_info info = { 0 };
+		struct port_info info = {0};
 
 		if (donor->port)
 			donor->ops->info(donor->port, false, &info);
@@ -165,7 +165,7 @@ static void program_of(char *buf, size_t size)
 
 void control_publish(struct leap *leap)
 {
-	static const char *const frontends[] = { "auto", "busy", "block", "inline" };
+	static const char *const frontends[] = {"auto", "busy", "block", "inline"};
 	struct stats_page *page = leap->page;
 	struct leap_stats st;
 
@@ -202,8 +202,8 @@ void *keeper_main(void *arg)
 
 	runtime_enter();
 	while (!__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE)) {
-		struct pollfd fds[2] = { { .fd = leap->keeper_fd, .events = POLLIN },
-					 { .fd = leap->ctl_fd, .events = POLLIN } };
+		struct pollfd fds[2] = {{.fd = leap->keeper_fd, .events = POLLIN},
+					{.fd = leap->ctl_fd, .events = POLLIN}};
 		uint64_t drained;
 
 		syscall(SYS_poll, fds, 2, TICK_MS);

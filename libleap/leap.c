@@ -133,13 +133,15 @@ static int choose_mover(struct leap *leap)
 	move = leap->features & UFFD_FEATURE_MOVE;
 	wp = leap->features & UFFD_FEATURE_PAGEFAULT_FLAG_WP;
 	if (want == MOVER_MOVE && !move)
-		return error_set(ENOSYS, "mover=move needs UFFDIO_MOVE (Linux 6.8, better 6.14): use "
-					 "mover=auto");
+		return error_set(ENOSYS,
+				 "mover=move needs UFFDIO_MOVE (Linux 6.8, better 6.14): use "
+				 "mover=auto");
 	if (!move && !wp)
 		return error_set(ENOSYS, "this kernel's userfaultfd has neither UFFDIO_MOVE nor "
 					 "write-protection: Linux 5.7 or later is needed");
 	if (want == MOVER_WP && !wp)
-		return error_set(ENOSYS, "mover=wp needs write-protection (Linux 5.7): use mover=auto");
+		return error_set(ENOSYS,
+				 "mover=wp needs write-protection (Linux 5.7): use mover=auto");
 	leap->can_move = move && want != MOVER_WP;
 	leap->has_wp = wp;
 	leap->can_poison = leap->features & UFFD_FEATURE_POISON;
@@ -275,8 +277,8 @@ static int set_up(struct leap *leap)
 		return err;
 	leap->prefetcher = prefetcher_find(leap->config.prefetch);
 	if (!leap->prefetcher)
-		return error_set(EINVAL, "unknown prefetch policy '%s': one of %s", leap->config.prefetch,
-				 prefetcher_names());
+		return error_set(EINVAL, "unknown prefetch policy '%s': one of %s",
+				 leap->config.prefetch, prefetcher_names());
 	leap->frontend = leap->config.frontend;
 	if (leap->frontend == FRONTEND_AUTO)
 		leap->frontend = handler_calibrate();
@@ -287,14 +289,16 @@ static int set_up(struct leap *leap)
 		return error_set(ENOMEM, "no address space for the table of slabs");
 	leap->keeper_fd = (int)sys_ret(syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (leap->keeper_fd < 0)
-		return error_set(-leap->keeper_fd, "cannot make an eventfd: error %d", -leap->keeper_fd);
+		return error_set(-leap->keeper_fd, "cannot make an eventfd: error %d",
+				 -leap->keeper_fd);
 	leap->keeper_fd = fd_own(leap->keeper_fd);
 	err = open_shards(leap);
 	if (!err)
 		err = donors_add(leap, leap->config.donors, NULL, NULL);
 	if (!err && leap->user_only)
-		log_warn("userfaultfd serves faults of user mode only: system calls on pages that are not "
-			 "local fail with EFAULT; run as root or 'sysctl vm.unprivileged_userfaultfd=1'");
+		log_warn(
+			"userfaultfd serves faults of user mode only: system calls on pages that are not "
+			"local fail with EFAULT; run as root or 'sysctl vm.unprivileged_userfaultfd=1'");
 	if (!err)
 		err = session_start_threads(leap);
 	return err;
@@ -322,7 +326,8 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 		free_session(leap);
 	} else {
 		if (leap->config.publish)
-			control_open(leap); /* a session without a window on it is still a session */
+			control_open(
+				leap); /* a session without a window on it is still a session */
 		sessions_insert(leap);
 		*ret_leap = leap;
 	}

@@ -101,7 +101,7 @@ int limbo_take(struct shard *shard, struct extent *e, uint32_t *ret_slot)
 			return -EBUSY;
 	}
 	index = limbo->head++ % limbo->nslots;
-	limbo->slot[index] = (struct limbo_slot){ .extent = e, .busy = true };
+	limbo->slot[index] = (struct limbo_slot){.extent = e, .busy = true};
 	e->limbo = index + 1;
 	*ret_slot = index;
 	return 0;

@@ -27,16 +27,16 @@ struct limbo_slot {
 	struct extent *extent; /* NULL: retired early, waits for the tail to pass */
 	uint64_t frames;       /* frames present */
 	uint64_t writing;      /* frames with a write in flight */
-	bool busy;	       /* being filled by an evictor */
+	bool busy;             /* being filled by an evictor */
 };
 
 struct limbo {
-	char *area;	/* LIMBO_SLOTS * EXTENT_BYTES */
-	bool movable;	/* registered: frames come and go by UFFDIO_MOVE */
-	uint32_t nslots; /* ring size in use */
+	char *area;          /* LIMBO_SLOTS * EXTENT_BYTES */
+	bool movable;        /* registered: frames come and go by UFFDIO_MOVE */
+	uint32_t nslots;     /* ring size in use */
 	uint32_t head, tail; /* running numbers; slot = number % nslots */
-	uint64_t pages;	/* pages in state LIMBO */
-	uint64_t frames; /* frames held */
+	uint64_t pages;      /* pages in state LIMBO */
+	uint64_t frames;     /* frames held */
 	struct limbo_slot slot[LIMBO_SLOTS];
 };
 

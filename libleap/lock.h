@@ -18,19 +18,19 @@
 #include <stdint.h>
 
 enum lock_rank {
-	LOCK_RANK_RANGE = 1,   /* preload/range.c, map_fixed.c */
-	LOCK_RANK_SESSIONS,    /* leap.c: list of sessions */
-	LOCK_RANK_SCRATCH,     /* snapshot.c */
-	LOCK_RANK_SESSION,     /* leap.c: list of regions, run-time control, life of the session */
-	LOCK_RANK_REGION,      /* region.c: committing and arming */
-	LOCK_RANK_ROLE,	       /* shard.c: fault role */
-	LOCK_RANK_EVICT,       /* shard.c: evict role */
-	LOCK_RANK_SHARD,       /* shard.c: pages, extents, queues of one shard; several in index order */
-	LOCK_RANK_DONORS,      /* donors.c: list of donors */
-	LOCK_RANK_SLAB,	       /* slab.c: slots */
-	LOCK_RANK_TRANSPORT,   /* inside a transport */
-	LOCK_RANK_STORE,       /* loop store */
-	LOCK_RANK_MEM,	       /* mem.c */
+	LOCK_RANK_RANGE = 1, /* preload/range.c, map_fixed.c */
+	LOCK_RANK_SESSIONS,  /* leap.c: list of sessions */
+	LOCK_RANK_SCRATCH,   /* snapshot.c */
+	LOCK_RANK_SESSION,   /* leap.c: list of regions, run-time control, life of the session */
+	LOCK_RANK_REGION,    /* region.c: committing and arming */
+	LOCK_RANK_ROLE,      /* shard.c: fault role */
+	LOCK_RANK_EVICT,     /* shard.c: evict role */
+	LOCK_RANK_SHARD,  /* shard.c: pages, extents, queues of one shard; several in index order */
+	LOCK_RANK_DONORS, /* donors.c: list of donors */
+	LOCK_RANK_SLAB,   /* slab.c: slots */
+	LOCK_RANK_TRANSPORT, /* inside a transport */
+	LOCK_RANK_STORE,     /* loop store */
+	LOCK_RANK_MEM,       /* mem.c */
 };
 
 struct lock {
@@ -39,7 +39,10 @@ struct lock {
 	uint16_t index; /* order among equals */
 };
 
-#define LOCK_INIT(r) { .word = 0, .rank = (r), .index = 0 }
+#define LOCK_INIT(r)                               \
+	{                                          \
+		.word = 0, .rank = (r), .index = 0 \
+	}
 
 void lock_init(struct lock *lock, enum lock_rank rank, unsigned index);
 void lock_acquire(struct lock *lock);

@@ -38,8 +38,8 @@ static void fact(const struct page *page, bool holds, const char *what)
 {
 	if (holds)
 		return;
-	log_error("internal error: page %s, word %x, slot %u: %s", page_state_name(page_state(page)),
-		  page_word(page), page->slot, what);
+	log_error("internal error: page %s, word %x, slot %u: %s",
+		  page_state_name(page_state(page)), page_word(page), page->slot, what);
 	abort();
 }
 

@@ -53,13 +53,13 @@ enum page_state {
 
 enum {
 	PAGE_STATE_MASK = 0xf,
-	PAGE_WAITED = 1 << 4,	  /* a thread sleeps in the kernel until it is resolved */
-	PAGE_STORED = 1 << 5,	  /* see above */
-	PAGE_WRITING = 1 << 6,	  /* write-back in flight: may not be taken out again */
+	PAGE_WAITED = 1 << 4,     /* a thread sleeps in the kernel until it is resolved */
+	PAGE_STORED = 1 << 5,     /* see above */
+	PAGE_WRITING = 1 << 6,    /* write-back in flight: may not be taken out again */
 	PAGE_PREFETCHED = 1 << 7, /* brought by prefetch, not yet known to be touched */
-	PAGE_MARKER = 1 << 8,	  /* its touch reports progress of a window */
-	PAGE_DEMAND = 1 << 9,	  /* FILLING: a fault waits (not only prefetch) */
-	PAGE_PIN_SHIFT = 20,	  /* bits 20..31: pin count */
+	PAGE_MARKER = 1 << 8,     /* its touch reports progress of a window */
+	PAGE_DEMAND = 1 << 9,     /* FILLING: a fault waits (not only prefetch) */
+	PAGE_PIN_SHIFT = 20,      /* bits 20..31: pin count */
 };
 #define PAGE_PIN_ONE  (1u << PAGE_PIN_SHIFT)
 #define PAGE_PIN_MASK (~(PAGE_PIN_ONE - 1))

@@ -11,8 +11,8 @@
 
 #define WINDOW_AUTO_MARKER 512
 #define WINDOW_AUTO_CACHE  8
-#define RECYCLE_WORTH	   32	/* pages of an extent */
-#define RECYCLE_NEAR	   1024 /* pages left in the budget */
+#define RECYCLE_WORTH      32   /* pages of an extent */
+#define RECYCLE_NEAR       1024 /* pages left in the budget */
 
 static uint64_t vpn(const struct leap_region *region, size_t index)
 {
@@ -40,7 +40,8 @@ static struct prefetch_params params_of(const struct config *config)
 /* The region's history, made at first use and anew when the policy was changed. NULL: no prefetching. */
 static void *history(struct shard *shard, struct leap_region *region)
 {
-	const struct prefetcher_ops *ops = __atomic_load_n(&shard->leap->prefetcher, __ATOMIC_ACQUIRE);
+	const struct prefetcher_ops *ops =
+		__atomic_load_n(&shard->leap->prefetcher, __ATOMIC_ACQUIRE);
 	struct leap *leap = shard->leap;
 	bool shared = leap->config.history_key == HISTORY_PROCESS;
 	struct region_view *view = shared ? &shard->process_view : &region->views[shard->index];
@@ -109,7 +110,7 @@ static bool ask(struct shard *shard, struct leap_region *region, size_t index,
 		return false;
 	ops = shard->leap->config.history_key == HISTORY_PROCESS ? shard->process_view.ops
 								 : region->views[shard->index].ops;
-	ret_todo->plan = (struct prefetch_plan){ 0 };
+	ret_todo->plan = (struct prefetch_plan){0};
 	ops->access(state, access, &ret_todo->plan);
 	ops->peek(state, &shard->trend, &shard->window);
 	ret_todo->region = region;

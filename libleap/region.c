@@ -162,8 +162,10 @@ int region_arm_stripe(struct leap_region *r, size_t stripe)
 	sys_madvise(addr, len, MADV_NOHUGEPAGE);
 	err = uffd_register(shard->uffd, addr, len, !r->leap->can_move || r->leap->has_wp);
 	if (err) {
-		error_set(-err, "userfaultfd refuses %zu bytes at %p (error %d): is the range private "
-			  "anonymous memory, and vm.max_map_count large enough?", len, (void *)addr, -err);
+		error_set(-err,
+			  "userfaultfd refuses %zu bytes at %p (error %d): is the range private "
+			  "anonymous memory, and vm.max_map_count large enough?",
+			  len, (void *)addr, -err);
 		goto unlock;
 	}
 	init_extents(r, first, end);
@@ -196,7 +198,8 @@ static int arm_region(struct leap_region *r)
 /* SESSION lock held. */
 int regions_arm_if_needed(struct leap *leap)
 {
-	if (!leap->armed && __atomic_load_n(&leap->committed, __ATOMIC_RELAXED) <= budget_pages(leap))
+	if (!leap->armed &&
+	    __atomic_load_n(&leap->committed, __ATOMIC_RELAXED) <= budget_pages(leap))
 		return 0;
 	__atomic_store_n(&leap->armed, true, __ATOMIC_RELEASE);
 	for (uint32_t i = 0; i < leap->nregions; i++) {
@@ -254,8 +257,10 @@ static int create(struct leap *leap, size_t bytes, bool reserved, struct leap_re
 	raw = sys_mmap(NULL, len + slack, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &err);
 	if (!raw)
-		return error_set(-err, "no address space for a region of %zu bytes (error %d): raise "
-				       "'ulimit -v' or ask for less", len, -err);
+		return error_set(-err,
+				 "no address space for a region of %zu bytes (error %d): raise "
+				 "'ulimit -v' or ask for less",
+				 len, -err);
 	/* 2 MiB alignment: extents share page tables evenly */
 	addr = (char *)(((uintptr_t)raw + slack - 1) & ~(slack - 1));
 	if (addr > raw)
@@ -306,8 +311,8 @@ int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_r
 	int err;
 
 	if ((uintptr_t)addr & LEAP_PAGE_MASK || bytes & LEAP_PAGE_MASK || !bytes)
-		return error_set(EINVAL, "leap_region_adopt: %p and %zu must be multiples of 4096", addr,
-				 bytes);
+		return error_set(EINVAL, "leap_region_adopt: %p and %zu must be multiples of 4096",
+				 addr, bytes);
 	runtime_enter();
 	lock_acquire(&leap->lock);
 	r = region_find(leap, addr);
@@ -321,7 +326,8 @@ int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_r
 		err = error_set(ENOMEM, "no memory for the tables of a region of %zu bytes", bytes);
 		goto leave;
 	}
-	__atomic_store_n(&leap->armed, true, __ATOMIC_RELEASE); /* its kind is checked by registering it */
+	__atomic_store_n(&leap->armed, true,
+			 __ATOMIC_RELEASE); /* its kind is checked by registering it */
 	err = publish(leap, r);
 	if (err)
 		free_metadata(r);
@@ -392,13 +398,15 @@ int region_unmake(struct leap_region *r)
 				uffd_unregister(region_shard(r, s * REGION_STRIPE_PAGES)->uffd,
 						region_page_addr(r, s * REGION_STRIPE_PAGES),
 						(region_stripe_end(r, s * REGION_STRIPE_PAGES) -
-						 s * REGION_STRIPE_PAGES) << LEAP_PAGE_SHIFT);
+						 s * REGION_STRIPE_PAGES)
+							<< LEAP_PAGE_SHIFT);
 	}
 	region_forget(r);
 	if (r->created)
 		sys_munmap(r->addr, r->npages << LEAP_PAGE_SHIFT);
 	__atomic_fetch_sub(&leap->committed,
-			   (int64_t)(r->reserved ? r->committed_pages : r->npages), __ATOMIC_RELAXED);
+			   (int64_t)(r->reserved ? r->committed_pages : r->npages),
+			   __ATOMIC_RELAXED);
 	for (unsigned s = 0; s < leap->nshards; s++) {
 		lock_acquire(&leap->shards[s].lock);
 		plan_forget(&leap->shards[s], r);

@@ -20,8 +20,8 @@
 #include "libleap/prefetch/prefetch.h"
 #include "libleap/util/sys.h"
 
-#define EXTENT_PAGES  64
-#define EXTENT_BYTES  (EXTENT_PAGES * LEAP_PAGE_BYTES)
+#define EXTENT_PAGES        64
+#define EXTENT_BYTES        (EXTENT_PAGES * LEAP_PAGE_BYTES)
 #define REGION_STRIPE_PAGES ((size_t)65536) /* 256 MiB */
 #define REGION_STRIPE_BYTES (REGION_STRIPE_PAGES << LEAP_PAGE_SHIFT)
 
@@ -31,17 +31,17 @@ struct shard;
 
 enum {
 	EXTENT_QUEUED = 1, /* in its shard's queue */
-	EXTENT_BUSY = 2,   /* an evictor works on it without the lock: no page of it may be filled */
+	EXTENT_BUSY = 2, /* an evictor works on it without the lock: no page of it may be filled */
 	EXTENT_WAITED = 4, /* a fault came while busy: wake the whole extent afterwards */
 	EXTENT_COLD = 8,   /* evict before others */
 };
 
 struct extent {
-	uint64_t local; /* bit i: page i is LOCAL */
+	uint64_t local;             /* bit i: page i is LOCAL */
 	struct extent *prev, *next; /* eviction queue */
 	struct leap_region *region;
-	uint32_t limbo;	 /* 1 + index of its limbo slot in the shard; 0 = none */
-	uint32_t group;	 /* slab.h; 0 = none */
+	uint32_t limbo;   /* 1 + index of its limbo slot in the shard; 0 = none */
+	uint32_t group;   /* slab.h; 0 = none */
 	uint16_t filling; /* pages FILLING */
 	uint16_t pinned;  /* pages pinned */
 	uint8_t flags;
@@ -52,7 +52,7 @@ struct extent {
 struct region_view {
 	void *history;
 	const struct prefetcher_ops *ops; /* that made it */
-	uint32_t generation;		  /* of the parameters */
+	uint32_t generation;              /* of the parameters */
 };
 
 struct leap_region {
@@ -60,14 +60,14 @@ struct leap_region {
 	char *addr;
 	size_t npages;
 	uint32_t id;
-	bool created; /* mapped by us (else adopted) */
-	bool reserved; /* region_reserve(): commit and release by parts */
+	bool created;   /* mapped by us (else adopted) */
+	bool reserved;  /* region_reserve(): commit and release by parts */
 	uint8_t advice; /* enum leap_advice: NORMAL, SEQUENTIAL, RANDOM */
 	bool dying;
 	struct page *pages;
 	struct extent *extents;
 	size_t nextents, nstripes;
-	uint8_t *armed; /* a byte a stripe; written under the stripe's shard lock */
+	uint8_t *armed;   /* a byte a stripe; written under the stripe's shard lock */
 	size_t high_page; /* first page never committed (reserved regions) */
 	size_t committed_pages;
 	struct region_view *views; /* one a shard */

@@ -18,7 +18,7 @@
 #include "libleap/uffd/uffd.h"
 
 #define CHUNK_PAGES (16 * EXTENT_PAGES) /* under one lock, with one madvise */
-#define WAIT_NS	    (10 * 1000000)
+#define WAIT_NS     (10 * 1000000)
 
 static bool page_in_work(const struct page *page)
 {
@@ -106,7 +106,7 @@ static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first,
 	for (size_t at = first; at < end;) {
 		size_t stop = (at / EXTENT_PAGES + 1) * EXTENT_PAGES;
 		struct extent *e = &r->extents[at / EXTENT_PAGES];
-		uint32_t slots[EXTENT_PAGES] = { 0 };
+		uint32_t slots[EXTENT_PAGES] = {0};
 
 		for (; at < stop && at < end; at++)
 			drop_page(shard, r, at, &slots[at % EXTENT_PAGES]);
@@ -153,10 +153,12 @@ void region_forget(struct leap_region *r)
 		struct extent *e = &r->extents[x];
 		size_t first = x * EXTENT_PAGES;
 		struct shard *shard = region_shard(r, first);
-		uint32_t slots[EXTENT_PAGES] = { 0 };
+		uint32_t slots[EXTENT_PAGES] = {0};
 
 		if (!region_page_armed(r, first)) {
-			x = (first / REGION_STRIPE_PAGES + 1) * (REGION_STRIPE_PAGES / EXTENT_PAGES) - 1;
+			x = (first / REGION_STRIPE_PAGES + 1) *
+				    (REGION_STRIPE_PAGES / EXTENT_PAGES) -
+			    1;
 			continue;
 		}
 		lock_acquire(&shard->lock);
@@ -175,7 +177,7 @@ void region_forget(struct leap_region *r)
 int region_touch(struct leap_region *r, size_t index)
 {
 	char byte, *addr = region_page_addr(r, index);
-	struct iovec local = { &byte, 1 }, remote = { addr, 1 };
+	struct iovec local = {&byte, 1}, remote = {addr, 1};
 
 	if (region_shard(r, index)->inline_faults)
 		return inline_serve(r, addr) ? 0 : -EIO;
@@ -186,7 +188,9 @@ int region_touch(struct leap_region *r, size_t index)
 		return 0;
 	}
 	/* by way of the kernel: a lost page is an error code there, not a signal */
-	return sys_ret(syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0)) == 1 ? 0 : -EIO;
+	return sys_ret(syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0)) == 1
+		       ? 0
+		       : -EIO;
 }
 
 int region_bring_home(struct leap_region *r, size_t first, size_t n)
@@ -201,7 +205,8 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 		if (state == PAGE_LOCAL || state == PAGE_ABSENT)
 			continue;
 		if (region_touch(r, i))
-			return error_set(EIO, "the page at %p is lost", (void *)region_page_addr(r, i));
+			return error_set(EIO, "the page at %p is lost",
+					 (void *)region_page_addr(r, i));
 	}
 	return 0;
 }
@@ -241,8 +246,10 @@ int region_pin_pages(struct leap_region *r, size_t first, size_t n)
 	int err;
 
 	if (pinned > budget_pages(r->leap))
-		return error_set(ENOMEM, "%zu more pages cannot be pinned: the local limit allows %ld in "
-					 "all; raise it (option local)", n, (long)budget_pages(r->leap));
+		return error_set(ENOMEM,
+				 "%zu more pages cannot be pinned: the local limit allows %ld in "
+				 "all; raise it (option local)",
+				 n, (long)budget_pages(r->leap));
 	change_pins(r, first, n, true);
 	err = region_bring_home(r, first, n);
 	if (err)
@@ -282,7 +289,8 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 		lock_release(&shard->evict_lock);
 	}
 	lock_app_leave(&saved);
-	return full ? error_set(ENOSPC, "the donors have no room left: add one, or memory to one") : 0;
+	return full ? error_set(ENOSPC, "the donors have no room left: add one, or memory to one")
+		    : 0;
 }
 
 void region_cold(struct leap_region *r, size_t first, size_t n)

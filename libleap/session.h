@@ -18,20 +18,20 @@
 #include "libleap/stats.h"
 #include "libleap/util/fd.h"
 
-#define SHARDS_MAX 16
+#define SHARDS_MAX      16
 #define LIMIT_MIN_PAGES 1024 /* 4 MiB of pages at least, whatever the overhead */
 
 struct leap {
-	struct lock lock; /* SESSION: regions, configuration */
+	struct lock lock;     /* SESSION: regions, configuration */
 	struct config config; /* changed under lock; single values read without it */
 
 	uint64_t features; /* of userfaultfd, masked */
 	bool user_only;
-	bool can_move;	   /* mover */
+	bool can_move; /* mover */
 	bool can_poison;
-	bool has_wp;	   /* write-protection is offered (mover wp, or its fallback) */
-	bool recycle;	   /* atomic: frames may be reused */
-	bool forked;	   /* atomic: this process forked once: EBUSY of MOVE may mean "shared" */
+	bool has_wp;  /* write-protection is offered (mover wp, or its fallback) */
+	bool recycle; /* atomic: frames may be reused */
+	bool forked;  /* atomic: this process forked once: EBUSY of MOVE may mean "shared" */
 	enum config_frontend frontend;
 
 	struct slabs slabs;
@@ -45,27 +45,27 @@ struct leap {
 	struct shard *shards;
 	unsigned nshards;
 	const struct prefetcher_ops *prefetcher; /* atomic */
-	uint32_t prefetch_generation;		 /* changes with its parameters */
-	bool all_sync;				 /* atomic: every donor completes inside submit() */
+	uint32_t prefetch_generation;            /* changes with its parameters */
+	bool all_sync;                           /* atomic: every donor completes inside submit() */
 
 	/* page budget; atomic counters, changed in batches */
-	int64_t held;	   /* pages with content */
+	int64_t held;      /* pages with content */
 	int64_t local_all; /* LOCAL + limbo frames + staged */
 	int64_t committed; /* pages the program owns */
 	int64_t pinned;
-	bool armed;	   /* some stripe is registered: from now on register everything */
-	bool no_room;	   /* donors are full: warned */
+	bool armed;   /* some stripe is registered: from now on register everything */
+	bool no_room; /* donors are full: warned */
 
 	pthread_t evictor, keeper;
 	bool evictor_runs, keeper_runs;
-	bool stop;		/* atomic */
-	uint32_t evict_event;	/* futex */
-	int keeper_fd;		/* eventfd */
-	int ctl_fd;		/* listening control socket, or -1 */
+	bool stop;            /* atomic */
+	uint32_t evict_event; /* futex */
+	int keeper_fd;        /* eventfd */
+	int ctl_fd;           /* listening control socket, or -1 */
 	char ctl_path[108];
 	struct stats_page *page;
 	uint64_t start_ns;
-	struct leap *next;	/* all sessions, for the SIGBUS handler and fork */
+	struct leap *next; /* all sessions, for the SIGBUS handler and fork */
 };
 
 /* How many pages may be local now (LOCAL + limbo + staged); follows `held` when the limit is a share. */

@@ -86,7 +86,8 @@ int shard_init(struct leap *leap, struct shard *shard, unsigned index)
 		return error_set(ENOMEM, "no memory for request pools");
 	shard->wake_fd = (int)sys_ret(syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (shard->wake_fd < 0)
-		return error_set(-shard->wake_fd, "cannot make an eventfd: error %d", -shard->wake_fd);
+		return error_set(-shard->wake_fd, "cannot make an eventfd: error %d",
+				 -shard->wake_fd);
 	shard->wake_fd = fd_own(shard->wake_fd);
 	return shard_open_uffd(shard);
 }
@@ -122,8 +123,8 @@ int shard_open_lanes(struct shard *shard, uint32_t donor)
 void shard_close_lanes(struct shard *shard, uint32_t donor)
 {
 	struct donor *d = &shard->leap->donors.donor[donor];
-	struct lane **lanes[] = { &shard->demand[donor], &shard->prefetch[donor],
-				  &shard->write[donor] };
+	struct lane **lanes[] = {&shard->demand[donor], &shard->prefetch[donor],
+				 &shard->write[donor]};
 
 	for (unsigned i = 0; i < 3; i++) {
 		if (*lanes[i])
@@ -210,9 +211,12 @@ void page_lost(struct shard *shard, struct leap_region *region, size_t index, co
 
 	if (page_state(page) != PAGE_LOST) {
 		if (shard->lost == 0 || shard->lost % 1024 == 0)
-			log_error("the page at %p is lost: %s; the program gets %s", (void *)addr, why,
-				  shard->leap->config.on_loss == ON_LOSS_ABORT || !shard->leap->can_poison ?
-					  "aborted" : "SIGBUS");
+			log_error("the page at %p is lost: %s; the program gets %s", (void *)addr,
+				  why,
+				  shard->leap->config.on_loss == ON_LOSS_ABORT ||
+						  !shard->leap->can_poison
+					  ? "aborted"
+					  : "SIGBUS");
 		if (page_state(page) == PAGE_REMOTE)
 			shard->remote--;
 		if (page_state(page) != PAGE_ABSENT)

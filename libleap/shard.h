@@ -50,7 +50,7 @@ struct shard {
 	int uffd;
 	bool inline_faults; /* front end inline: the uffd raises SIGBUS */
 
-	struct lock role_lock;	/* fault role, inline only; before evict_lock */
+	struct lock role_lock;  /* fault role, inline only; before evict_lock */
 	struct lock evict_lock; /* evict role; before lock */
 	struct lock lock;
 	uint32_t event; /* changes when a busy page or extent becomes free */
@@ -69,14 +69,14 @@ struct shard {
 	size_t zero_next;
 	unsigned zero_window;
 
-	struct lane *demand[LEAP_DONORS_MAX];	/* fault role */
-	struct lane *prefetch[LEAP_DONORS_MAX]; /* fault role */
-	struct lane *write[LEAP_DONORS_MAX];	/* evict role */
-	unsigned writes_in_flight;		/* evict role */
+	struct lane *demand[LEAP_DONORS_MAX];                     /* fault role */
+	struct lane *prefetch[LEAP_DONORS_MAX];                   /* fault role */
+	struct lane *write[LEAP_DONORS_MAX];                      /* evict role */
+	unsigned writes_in_flight;                                /* evict role */
 	struct evict_write *write_pool, *write_free, *write_done; /* evict role */
 
 	struct fetch *fetch_pool, *fetch_free, *fetch_done; /* fault role */
-	unsigned fetches_in_flight;			    /* fault role */
+	unsigned fetches_in_flight;                         /* fault role */
 
 	struct shard_hint hints[SHARD_HINTS];
 	unsigned hint_head, hint_tail;

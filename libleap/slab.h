@@ -25,8 +25,8 @@
 #include "libleap/transport/transport.h"
 
 #define SLAB_GROUP_SLOTS 64
-#define SLAB_GROUPS	 ((unsigned)(LEAP_SLAB_PAGES / SLAB_GROUP_SLOTS))
-#define SLABS_MAX	 65536 /* 4 TiB */
+#define SLAB_GROUPS      ((unsigned)(LEAP_SLAB_PAGES / SLAB_GROUP_SLOTS))
+#define SLABS_MAX        65536 /* 4 TiB */
 
 struct donor;
 
@@ -38,15 +38,15 @@ struct slab {
 	uint16_t free_groups;
 	uint32_t used_slots;
 	uint64_t owned[SLAB_GROUPS / 64]; /* groups owned by an extent */
-	uint64_t used[SLAB_GROUPS];	  /* slots in use */
+	uint64_t used[SLAB_GROUPS];       /* slots in use */
 };
 
 struct slabs {
 	struct lock lock;
-	struct slab **table; /* SLABS_MAX entries */
-	uint32_t count;	     /* entries ever used */
-	uint32_t live;	     /* slabs held */
-	uint32_t hint;	     /* where the last group came from */
+	struct slab **table;  /* SLABS_MAX entries */
+	uint32_t count;       /* entries ever used */
+	uint32_t live;        /* slabs held */
+	uint32_t hint;        /* where the last group came from */
 	uint32_t free_groups; /* in slabs that may be written */
 };
 

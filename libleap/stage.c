@@ -82,7 +82,8 @@ void stage_put(struct stage *stage, unsigned first, unsigned n)
 
 static unsigned bucket_of(const struct leap_region *region, size_t page)
 {
-	uint64_t h = ((uintptr_t)region >> 4) * 0x9e3779b97f4a7c15ull + page * 0xc2b2ae3d27d4eb4full;
+	uint64_t h =
+		((uintptr_t)region >> 4) * 0x9e3779b97f4a7c15ull + page * 0xc2b2ae3d27d4eb4full;
 
 	return (unsigned)(h >> 40) % STAGE_PAGES;
 }

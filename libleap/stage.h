@@ -21,8 +21,8 @@ struct shard;
 struct stage_entry {
 	struct leap_region *region; /* NULL: buffer holds no STAGED page */
 	size_t page;
-	int32_t next;		/* hash chain */
-	int32_t older, newer;	/* in order of staging */
+	int32_t next;         /* hash chain */
+	int32_t older, newer; /* in order of staging */
 };
 
 struct stage {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include "leap.h"
 
-#define STATS_MAGIC 0x5441545350414c31ull
+#define STATS_MAGIC      0x5441545350414c31ull
 #define STATS_DONORS_MAX 16
 
 struct stats_donor {

@@ -18,12 +18,12 @@ struct leap_region;
 
 struct window {
 	struct leap_region *region; /* NULL: free */
-	size_t marker;		    /* page index of the marker */
+	size_t marker;              /* page index of the marker */
 	size_t first;
-	size_t frontier;	    /* last page */
+	size_t frontier; /* last page */
 	int64_t delta;
-	uint32_t count;		    /* pages of the window */
-	uint64_t born;		    /* running number, for replacement */
+	uint32_t count; /* pages of the window */
+	uint64_t born;  /* running number, for replacement */
 };
 
 struct windows {
@@ -33,7 +33,8 @@ struct windows {
 
 /* A free entry, or the oldest (the caller clears its marker first: *ret_old is true then). */
 struct window *window_new(struct windows *windows, bool *ret_old);
-struct window *window_find(struct windows *windows, const struct leap_region *region, size_t marker);
+struct window *window_find(struct windows *windows, const struct leap_region *region,
+			   size_t marker);
 static inline void window_free(struct window *w)
 {
 	w->region = NULL;

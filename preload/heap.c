@@ -21,9 +21,10 @@ void *leap_je_memalign(size_t align, size_t size);
 void *leap_je_valloc(size_t size);
 size_t leap_je_malloc_usable_size(void *p);
 
-const char *leap_je_malloc_conf = "retain:true,thp:never,metadata_thp:disabled,background_thread:false,"
-				  "dss:disabled,oversize_threshold:0,dirty_decay_ms:10000,"
-				  "muzzy_decay_ms:0";
+const char *leap_je_malloc_conf =
+	"retain:true,thp:never,metadata_thp:disabled,background_thread:false,"
+	"dss:disabled,oversize_threshold:0,dirty_decay_ms:10000,"
+	"muzzy_decay_ms:0";
 
 static void *nomem(void *p)
 {

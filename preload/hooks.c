@@ -47,7 +47,8 @@ static void *hook_alloc(extent_hooks_t *hooks, void *want, size_t size, size_t a
 	return addr;
 }
 
-static bool hook_dalloc(extent_hooks_t *hooks, void *addr, size_t size, bool committed, unsigned arena)
+static bool hook_dalloc(extent_hooks_t *hooks, void *addr, size_t size, bool committed,
+			unsigned arena)
 {
 	if (!managed(addr, size))
 		return sys_munmap(addr, size) != 0;
@@ -55,7 +56,8 @@ static bool hook_dalloc(extent_hooks_t *hooks, void *addr, size_t size, bool com
 	return false;
 }
 
-static void hook_destroy(extent_hooks_t *hooks, void *addr, size_t size, bool committed, unsigned arena)
+static void hook_destroy(extent_hooks_t *hooks, void *addr, size_t size, bool committed,
+			 unsigned arena)
 {
 	hook_dalloc(hooks, addr, size, committed, arena);
 }

@@ -13,8 +13,9 @@
 #include "preload/preload.h"
 #include "preload/range.h"
 
-#define UNMANAGED_FLAGS (MAP_SHARED | MAP_STACK | MAP_GROWSDOWN | MAP_HUGETLB | MAP_32BIT | MAP_LOCKED | \
-			 MAP_FIXED | MAP_FIXED_NOREPLACE)
+#define UNMANAGED_FLAGS                                                                  \
+	(MAP_SHARED | MAP_STACK | MAP_GROWSDOWN | MAP_HUGETLB | MAP_32BIT | MAP_LOCKED | \
+	 MAP_FIXED | MAP_FIXED_NOREPLACE)
 
 static int fail(int err)
 {
@@ -70,16 +71,16 @@ EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t o
 }
 
 /* Runs the call on the parts outside [from, to). */
-#define OUTSIDE(addr, len, from, to, call)                                                         \
-	do {                                                                                       \
-		char *out = (addr);                                                                \
-		size_t n = (size_t)((from) - out);                                                 \
-		if (n && (call))                                                                   \
-			return -1;                                                                 \
-		out = (to);                                                                        \
-		n = (size_t)((char *)(addr) + (len) - (to));                                       \
-		if (n && (call))                                                                   \
-			return -1;                                                                 \
+#define OUTSIDE(addr, len, from, to, call)                   \
+	do {                                                 \
+		char *out = (addr);                          \
+		size_t n = (size_t)((from)-out);             \
+		if (n && (call))                             \
+			return -1;                           \
+		out = (to);                                  \
+		n = (size_t)((char *)(addr) + (len) - (to)); \
+		if (n && (call))                             \
+			return -1;                           \
 	} while (0)
 
 EXPORT int munmap(void *addr, size_t len)
@@ -103,7 +104,8 @@ static int madvise_managed(char *from, size_t len, int advice)
 		region_discard(preload.region, from, len);
 		return 0;
 	case MADV_WILLNEED:
-		return leap_advise(preload.leap, from, len, LEAP_ADVISE_WILLNEED) ? fail(ENOMEM) : 0;
+		return leap_advise(preload.leap, from, len, LEAP_ADVISE_WILLNEED) ? fail(ENOMEM)
+										  : 0;
 	case MADV_COLD:
 	case MADV_PAGEOUT:
 		return leap_advise(preload.leap, from, len, LEAP_ADVISE_COLD) ? fail(ENOMEM) : 0;
@@ -124,7 +126,8 @@ static int do_madvise(void *addr, size_t len, int advice)
 {
 	char *from, *to;
 
-	if (in_runtime() || (uintptr_t)addr & LEAP_PAGE_MASK || !inside(addr, map_round(len), &from, &to))
+	if (in_runtime() || (uintptr_t)addr & LEAP_PAGE_MASK ||
+	    !inside(addr, map_round(len), &from, &to))
 		return (int)syscall(SYS_madvise, addr, len, advice);
 	len = map_round(len);
 	OUTSIDE(addr, len, from, to, syscall(SYS_madvise, out, n, advice));
@@ -160,8 +163,8 @@ static int lock_range(const void *addr, size_t len, unsigned flags, bool with_fl
 	size_t bytes = map_round((size_t)((const char *)addr + len - start));
 
 	if (!inside(start, bytes, &from, &to))
-		return (int)(with_flags ? syscall(SYS_mlock2, addr, len, flags) :
-					  syscall(SYS_mlock, addr, len));
+		return (int)(with_flags ? syscall(SYS_mlock2, addr, len, flags)
+					: syscall(SYS_mlock, addr, len));
 	OUTSIDE(start, bytes, from, to, syscall(SYS_mlock, out, n));
 	return region_pin(preload.region, from, (size_t)(to - from)) ? fail(ENOMEM) : 0;
 }
@@ -209,7 +212,8 @@ EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
 	if ((uintptr_t)addr & LEAP_PAGE_MASK || !inside(addr, bytes, &from, &to))
 		return (int)syscall(SYS_mincore, addr, len, vec);
 	OUTSIDE(addr, bytes, from, to,
-		syscall(SYS_mincore, out, n, vec + ((size_t)(out - (char *)addr) >> LEAP_PAGE_SHIFT)));
+		syscall(SYS_mincore, out, n,
+			vec + ((size_t)(out - (char *)addr) >> LEAP_PAGE_SHIFT)));
 	for (char *p = from; p < to; p += LEAP_PAGE_BYTES)
 		vec[(size_t)(p - (char *)addr) >> LEAP_PAGE_SHIFT] =
 			(unsigned char)region_page_held(preload.region, p);

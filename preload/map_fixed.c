@@ -204,8 +204,9 @@ EXPORT void *mremap(void *old, size_t old_len, size_t new_len, int flags, ...)
 		errno = EINVAL;
 		return MAP_FAILED;
 	}
-	p = flags & ~MREMAP_MAYMOVE ? NULL :
-				      remap_managed(old, map_round(old_len), map_round(new_len), flags);
+	p = flags & ~MREMAP_MAYMOVE
+		    ? NULL
+		    : remap_managed(old, map_round(old_len), map_round(new_len), flags);
 	if (!p) {
 		errno = ENOMEM;
 		return MAP_FAILED;

@@ -58,8 +58,10 @@ static int open_log(const struct config *config)
 	fd = sys_ret(syscall(SYS_openat, AT_FDCWD, config->log_file,
 			     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
 	if (fd < 0)
-		return error_set((int)-fd, "cannot open the log file %s (error %d): choose another with "
-				 "log_file", config->log_file, (int)-fd);
+		return error_set((int)-fd,
+				 "cannot open the log file %s (error %d): choose another with "
+				 "log_file",
+				 config->log_file, (int)-fd);
 	log_set_fd((int)fd);
 	return 0;
 }

@@ -24,7 +24,8 @@ void *_IO_iter_end(void);
 void *_IO_iter_next(void *iter);
 FILE *_IO_iter_file(void *iter);
 
-static __thread int prepared __attribute__((tls_model("initial-exec"))); /* 1 by fork(), 2 by atfork */
+static __thread int prepared
+	__attribute__((tls_model("initial-exec"))); /* 1 by fork(), 2 by atfork */
 static bool broken; /* the pager could not be stopped: the child must not go on */
 
 static void streams(bool pin)
@@ -32,7 +33,8 @@ static void streams(bool pin)
 	for (void *i = _IO_iter_begin(); i != _IO_iter_end(); i = _IO_iter_next(i)) {
 		char *file = (char *)_IO_iter_file(i);
 		char *from = (char *)((uintptr_t)file & ~LEAP_PAGE_MASK);
-		size_t len = ((size_t)(file + STREAM_BYTES - from) + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK;
+		size_t len =
+			((size_t)(file + STREAM_BYTES - from) + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK;
 
 		if (!managed(file, STREAM_BYTES))
 			continue;
@@ -107,12 +109,14 @@ EXPORT int pthread_attr_setstack(pthread_attr_t *attr, void *stack, size_t size)
 	static int (*real)(pthread_attr_t *, void *, size_t);
 
 	if (!real)
-		real = (int (*)(pthread_attr_t *, void *, size_t))dlsym(RTLD_NEXT, "pthread_attr_setstack");
+		real = (int (*)(pthread_attr_t *, void *, size_t))dlsym(RTLD_NEXT,
+									"pthread_attr_setstack");
 	if (managed(stack, size)) {
 		char *from = (char *)((uintptr_t)stack & ~LEAP_PAGE_MASK);
 
 		region_pin(preload.region, from,
-			   ((size_t)((char *)stack + size - from) + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK);
+			   ((size_t)((char *)stack + size - from) + LEAP_PAGE_MASK) &
+				   ~LEAP_PAGE_MASK);
 	}
 	return real(attr, stack, size);
 }

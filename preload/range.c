@@ -56,7 +56,7 @@ static bool insert_at(size_t i, uintptr_t start, uintptr_t end)
 	if (count == cap && !grow())
 		return false; /* the addresses stay unused: a leak of address space, not of memory */
 	memmove(&list[i + 1], &list[i], (count++ - i) * sizeof(*list));
-	list[i] = (struct range){ start, end };
+	list[i] = (struct range){start, end};
 	return true;
 }
 

@@ -19,17 +19,17 @@
 #include <stdint.h>
 
 enum prefetch_kind {
-	PREFETCH_MISS,	 /* the page was not there: a plan is wanted */
-	PREFETCH_HIT,	 /* first touch of a prefetched page (cache mode), in time or late: no plan */
+	PREFETCH_MISS, /* the page was not there: a plan is wanted */
+	PREFETCH_HIT,  /* first touch of a prefetched page (cache mode), in time or late: no plan */
 	PREFETCH_MARKER, /* the marker of a window was touched: credits `credit` hits, a plan is wanted that
 			    continues behind `frontier` */
 };
 
 struct prefetch_access {
 	enum prefetch_kind kind;
-	uint64_t page;	   /* virtual page number touched */
-	uint32_t credit;   /* MARKER: accesses it stands for (>= 1); the pages are page, page - delta, ... */
-	int64_t delta;	   /* MARKER: the window's stride */
+	uint64_t page; /* virtual page number touched */
+	uint32_t credit; /* MARKER: accesses it stands for (>= 1); the pages are page, page - delta, ... */
+	int64_t delta;     /* MARKER: the window's stride */
 	uint64_t frontier; /* MARKER: last page of the window */
 	uint32_t thread;   /* faulting thread's id, 0 = unknown */
 	bool write;
@@ -43,10 +43,10 @@ struct prefetch_plan {
 };
 
 struct prefetch_params {
-	uint32_t history_size;	/* H_size, 2..4096; default 32 */
+	uint32_t history_size;  /* H_size, 2..4096; default 32 */
 	uint32_t history_split; /* N_split, 1..history_size; default 8 */
-	uint32_t window_max;	/* PW_max, 1..512; 8 in cache mode, 512 in marker mode by default */
-	bool around_both;	/* no trend now: false = forward along the last trend, true = both sides */
+	uint32_t window_max;    /* PW_max, 1..512; 8 in cache mode, 512 in marker mode by default */
+	bool around_both; /* no trend now: false = forward along the last trend, true = both sides */
 };
 
 struct prefetcher_ops {
@@ -56,7 +56,8 @@ struct prefetcher_ops {
 	/* state is zeroed. -EINVAL with the sentence set for parameters out of range. */
 	int (*init)(void *state, const struct prefetch_params *params);
 	/* Records the access and fills plan (count 0 = none). */
-	void (*access)(void *state, const struct prefetch_access *access, struct prefetch_plan *plan);
+	void (*access)(void *state, const struct prefetch_access *access,
+		       struct prefetch_plan *plan);
 	/* count pages of earlier plans were dropped without having been touched. */
 	void (*unused)(void *state, uint32_t count);
 	/* What it believes now, for statistics: current trend (0 = none) and last window size. */

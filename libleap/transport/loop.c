@@ -86,8 +86,8 @@ static int loop_open(const struct donor_uri *uri, const struct transport_params 
 
 static bool granted(const struct port *port, uint32_t slab)
 {
-	return slab < LOOP_SLABS_MAX && (port->compress ? (void *)port->tables[slab]
-							: (void *)port->plain[slab]);
+	return slab < LOOP_SLABS_MAX &&
+	       (port->compress ? (void *)port->tables[slab] : (void *)port->plain[slab]);
 }
 
 static void plain_delete(struct port *port, uint32_t slab)
@@ -319,9 +319,9 @@ static int compressed_run(struct lane *lane, struct store_table *table, const st
 	for (uint32_t i = 0; i < io->npages && !r; i++) {
 		uint8_t *buf = (uint8_t *)io->buf + (size_t)i * LEAP_PAGE_BYTES;
 
-		r = io->op == IO_READ
-			    ? store_read(&lane->user, table, io->page + i, buf)
-			    : store_write(&lane->port->store, &lane->user, table, io->page + i, buf);
+		r = io->op == IO_READ ? store_read(&lane->user, table, io->page + i, buf)
+				      : store_write(&lane->port->store, &lane->user, table,
+						    io->page + i, buf);
 	}
 	return r;
 }

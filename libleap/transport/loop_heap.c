@@ -18,7 +18,7 @@
 
 /* First bytes of an arena; block 0 is its home and never handed out. */
 struct heap_arena {
-	struct heap_arena *next, *prev;		  /* all */
+	struct heap_arena *next, *prev;           /* all */
 	struct heap_arena *next_free, *prev_free; /* those with unused blocks */
 	uint64_t unused[HEAP_ARENA_BLOCKS / 64];  /* mask */
 	uint32_t unused_count;
@@ -199,8 +199,7 @@ static void arena_put_block(struct heap *heap, struct heap_block *block)
 	if (!arena->unused_count++)
 		arena_list_free(heap, arena);
 	/* one spare arena is kept */
-	if (arena->unused_count == HEAP_ARENA_BLOCKS - 1 &&
-	    (arena->next_free || arena->prev_free))
+	if (arena->unused_count == HEAP_ARENA_BLOCKS - 1 && (arena->next_free || arena->prev_free))
 		arena_delete(heap, arena);
 }
 
@@ -228,7 +227,7 @@ static void drop_pages(struct heap *heap, struct heap_block *block, unsigned mas
 		sys_madvise(block_base(block) + first * LEAP_PAGE_BYTES, n * LEAP_PAGE_BYTES,
 			    MADV_DONTNEED);
 		mask &= ~(((1u << n) - 1) << first);
-		block->resident &= (uint16_t)~(((1u << n) - 1) << first);
+		block->resident &= (uint16_t) ~(((1u << n) - 1) << first);
 	}
 	heap_uncharge(heap->budget, bytes);
 	heap->resident_bytes -= bytes;
@@ -285,7 +284,7 @@ static struct heap_block *block_new(struct heap *heap, unsigned class)
 	}
 	if (!block)
 		return NULL;
-	block->class = (uint8_t)class;
+	block->class = (uint8_t) class;
 	list_add(&heap->partial[class], block, false);
 	return block;
 }
@@ -372,7 +371,8 @@ void *heap_alloc(struct heap *heap, size_t bytes)
 	struct heap_block *block = heap->partial[class].head;
 	void *object;
 
-	if (!block && heap->resident_bytes - heap->used_bytes > heap->used_bytes / 4 + SLACK_BYTES) {
+	if (!block &&
+	    heap->resident_bytes - heap->used_bytes > heap->used_bytes / 4 + SLACK_BYTES) {
 		object = take_larger(heap, class);
 		if (object)
 			return object;
@@ -433,12 +433,13 @@ struct heap_block *heap_sparsest(struct heap *heap)
 	struct heap_block *best = NULL, *block;
 
 	/* the tail of each list has its emptier blocks */
-	for (unsigned class = 0; class < HEAP_CLASS_PAGE; class++) {
+	for (unsigned class = 0; class < HEAP_CLASS_PAGE; class ++) {
 		block = heap->partial[class].tail;
 		if (!block || block == heap->partial[class].head ||
 		    block->used > class_objects(class) / 2)
 			continue;
-		if (!best || block->used * class_bytes(class) < best->used * class_bytes(best->class))
+		if (!best ||
+		    block->used * class_bytes(class) < best->used * class_bytes(best->class))
 			best = block;
 	}
 	if (best) {

@@ -50,7 +50,7 @@ void heap_uncharge(struct heap_budget *budget, uint64_t bytes);
 struct heap_block {
 	uint64_t live[HEAP_OBJECTS_MAX / 64];
 	struct heap_block *next, *prev;
-	uint16_t used;	   /* live objects */
+	uint16_t used;     /* live objects */
 	uint16_t resident; /* mask of the block's pages */
 	uint8_t class;
 	bool pinned; /* being emptied: takes no new objects, and is in no list */
@@ -67,7 +67,7 @@ struct heap {
 	struct heap_list partial[HEAP_CLASSES];
 	struct heap_list warm;
 	unsigned warm_count;
-	struct heap_arena *arenas;	/* all */
+	struct heap_arena *arenas;      /* all */
 	struct heap_arena *arenas_free; /* those with unused blocks */
 	uint64_t resident_bytes;
 	uint64_t used_bytes; /* of live objects, with rounding up to their class */

@@ -10,7 +10,7 @@
 #include "libleap/util/mem.h"
 #include "libleap/util/sys.h"
 
-#define PAGE_WORDS (LEAP_PAGE_BYTES / sizeof(uint64_t))
+#define PAGE_WORDS  (LEAP_PAGE_BYTES / sizeof(uint64_t))
 #define GROUP_SHIFT 6 /* pages of one group share a heap: they travel in one request */
 
 /* Objects are moved when so many bytes were freed, and free memory inside blocks is both more than this and a

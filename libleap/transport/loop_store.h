@@ -42,8 +42,8 @@ struct store_table {
 /* One thread's use of the store: a lane. */
 struct store_user {
 	struct store_user *next;
-	uint32_t reading;   /* odd while a read is under way */
-	void *lz4;	    /* compressor state */
+	uint32_t reading;            /* odd while a read is under way */
+	void *lz4;                   /* compressor state */
 	uint8_t out[HEAP_SMALL_MAX]; /* object being made */
 };
 

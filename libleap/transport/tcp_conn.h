@@ -62,7 +62,7 @@ struct lane {
 	bool delivering;
 	uint64_t next_id;
 	uint32_t idle_polls;
-	bool progress;	    /* something was received since the last look */
+	bool progress;      /* something was received since the last look */
 	uint64_t polled_ns; /* last look at the clock */
 	uint64_t since_ns;  /* the donor has been silent since then at most */
 	struct io_list queue, flight, done;

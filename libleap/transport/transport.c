@@ -13,7 +13,7 @@
 #define TRANSPORT_ENTRY(name) &transport_##name,
 #define TRANSPORT_NAME(name)  ", " #name
 
-static const struct transport_ops *const transports[] = { TRANSPORTS(TRANSPORT_ENTRY) };
+static const struct transport_ops *const transports[] = {TRANSPORTS(TRANSPORT_ENTRY)};
 static const char names[] = TRANSPORTS(TRANSPORT_NAME);
 
 const struct transport_ops *transport_find(const char *scheme)

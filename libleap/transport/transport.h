@@ -38,12 +38,12 @@ enum io_op { IO_READ, IO_WRITE };
  * requests to the lane. */
 struct io {
 	enum io_op op;
-	uint32_t slab;		/* the port's slab number, from slab_grant() */
-	uint32_t page;		/* first slot in the slab */
-	uint32_t npages;	/* 1..LEAP_IO_PAGES_MAX, not past the slab's end */
-	void *buf;		/* page aligned, resident, never managed memory */
+	uint32_t slab;   /* the port's slab number, from slab_grant() */
+	uint32_t page;   /* first slot in the slab */
+	uint32_t npages; /* 1..LEAP_IO_PAGES_MAX, not past the slab's end */
+	void *buf;       /* page aligned, resident, never managed memory */
 	void (*done)(struct io *io);
-	int status;		/* set before done(): 0, -ETIMEDOUT (deadline), -EPIPE (link is dead), -EIO, -ECANCELED */
+	int status; /* set before done(): 0, -ETIMEDOUT (deadline), -EPIPE (link is dead), -EIO, -ECANCELED */
 	/* for the transport while in flight */
 	uint64_t submitted_ns;
 	uint64_t id;
@@ -53,27 +53,27 @@ struct io {
 
 /* What the transport wants to know; strings live as long as the port. */
 struct transport_params {
-	uint64_t deadline_ns;	 /* a request older than this fails with -ETIMEDOUT and kills the port */
-	uint64_t client_id[2];	 /* random, one a session */
+	uint64_t deadline_ns; /* a request older than this fails with -ETIMEDOUT and kills the port */
+	uint64_t client_id[2];   /* random, one a session */
 	const char *client_name; /* for the donor's log, e.g. "sort[1234]" */
 	uint64_t loop_bytes_max; /* loop: bound of its store, 0 = none */
 	bool loop_compress;
-	bool io_uring;		 /* tcp: try liburing (falls back to plain sockets) */
+	bool io_uring; /* tcp: try liburing (falls back to plain sockets) */
 };
 
 /* A parsed donor address (uri.h). */
 struct donor_uri {
 	char scheme[16]; /* "loop", "shm", "tcp", ... */
-	char host[256];	 /* host, or shm NAME; no brackets around IPv6 */
-	uint16_t port;	 /* 0 where the scheme has none */
+	char host[256];  /* host, or shm NAME; no brackets around IPv6 */
+	uint16_t port;   /* 0 where the scheme has none */
 };
 
 struct port_info {
-	uint64_t free_bytes;	/* what the donor last said it can still grant this client */
+	uint64_t free_bytes; /* what the donor last said it can still grant this client */
 	uint64_t total_bytes;
-	uint64_t stored_bytes;	/* loop: memory its store really takes; else 0 */
+	uint64_t stored_bytes; /* loop: memory its store really takes; else 0 */
 	uint64_t bytes_read, bytes_written;
-	char text[128];		/* for people: "tcp 10.0.0.2:9400 io_uring", ... */
+	char text[128]; /* for people: "tcp 10.0.0.2:9400 io_uring", ... */
 };
 
 /* Proof that a forked child may take over a copy of a port's slabs. */
@@ -84,15 +84,15 @@ struct port_ticket {
 enum lane_kind { LANE_DEMAND, LANE_PREFETCH, LANE_WRITE };
 
 enum {
-	TRANSPORT_SYNC = 1,	   /* requests complete inside submit(); lane_fd() is -1 */
-	TRANSPORT_PEEK = 2,	   /* peek() works */
+	TRANSPORT_SYNC = 1,        /* requests complete inside submit(); lane_fd() is -1 */
+	TRANSPORT_PEEK = 2,        /* peek() works */
 	TRANSPORT_FORK_COPIES = 4, /* fork() itself gives the child its own copy of all pages */
 };
 
 /* Every entry is filled. "control thread" = any one thread at a time, never a fault thread. */
 struct transport_ops {
 	size_t size;
-	const char *name;  /* = the URI scheme */
+	const char *name; /* = the URI scheme */
 	unsigned flags;
 
 	/* Connects and shakes hands. May block up to deadline_ns; may call malloc. On failure sets the

@@ -28,9 +28,8 @@ static const struct scheme {
 	const char *name;
 	enum form form;
 } schemes[] = {
-	{ "loop", FORM_EMPTY },	 { "shm", FORM_NAME },	{ "tcp", FORM_HOSTS },
-	{ "rdma", FORM_HOSTS },	 { "auto", FORM_HOSTS }, { "file", FORM_NAME },
-	{ "faulty", FORM_WRAP },
+	{"loop", FORM_EMPTY}, {"shm", FORM_NAME},  {"tcp", FORM_HOSTS},   {"rdma", FORM_HOSTS},
+	{"auto", FORM_HOSTS}, {"file", FORM_NAME}, {"faulty", FORM_WRAP},
 };
 
 /* A stretch of the text. */
@@ -44,9 +43,9 @@ struct parser {
 	struct donor_uri *uris;
 	int max, count;
 	const struct scheme *scheme; /* in force; NULL at the beginning */
-	int number;		     /* "tcp://2,...": how many the user counted; 0 = did not */
-	int first;		     /* uris[first..count) came from the present scheme */
-	bool wrapped;		     /* the URI within faulty: */
+	int number;                  /* "tcp://2,...": how many the user counted; 0 = did not */
+	int first;                   /* uris[first..count) came from the present scheme */
+	bool wrapped;                /* the URI within faulty: */
 };
 
 #define PART_TEXT_BYTES 80
@@ -104,7 +103,7 @@ static bool part_is(struct part part, const char *text)
 
 static struct part part_from(struct part part, size_t skip)
 {
-	return (struct part){ part.at + skip, part.n - skip };
+	return (struct part){part.at + skip, part.n - skip};
 }
 
 /* Bytes in front of the first c; part.n when there is none. */
@@ -153,8 +152,8 @@ static int parse_port(struct part entry, struct part port, struct donor_uri *uri
 static bool host_char(char c, bool v6)
 {
 	if (v6)
-		return is_digit(c) || is_letter(c) || c == ':' || c == '.' || c == '%' || c == '-' ||
-		       c == '_';
+		return is_digit(c) || is_letter(c) || c == ':' || c == '.' || c == '%' ||
+		       c == '-' || c == '_';
 	return is_digit(c) || is_letter(c) || c == '.' || c == '-' || c == '_';
 }
 
@@ -171,7 +170,7 @@ static int split_host(struct part entry, struct part *ret_host, struct part *ret
 		if (n == entry.n)
 			return error_set(EINVAL, "donor %s: the closing ']' is missing",
 					 part_text(entry, text));
-		*ret_host = (struct part){ entry.at + 1, n - 1 };
+		*ret_host = (struct part){entry.at + 1, n - 1};
 		rest = part_from(entry, n + 1);
 		if (rest.n && rest.at[0] != ':')
 			return error_set(EINVAL, "donor %s: only :PORT may follow the ']'",
@@ -179,7 +178,7 @@ static int split_host(struct part entry, struct part *ret_host, struct part *ret
 	} else {
 		size_t n = part_find(entry, ':');
 
-		*ret_host = (struct part){ entry.at, n };
+		*ret_host = (struct part){entry.at, n};
 		rest = part_from(entry, n);
 		if (rest.n && part_find(part_from(rest, 1), ':') < rest.n - 1)
 			return error_set(EINVAL,
@@ -187,7 +186,7 @@ static int split_host(struct part entry, struct part *ret_host, struct part *ret
 					 "[::1]:%d",
 					 part_text(entry, text), LEAP_DEFAULT_PORT);
 	}
-	*ret_port = rest.n ? part_from(rest, 1) : (struct part){ NULL, 0 };
+	*ret_port = rest.n ? part_from(rest, 1) : (struct part){NULL, 0};
 	return 0;
 }
 
@@ -293,9 +292,8 @@ static int no_such_scheme(struct part name, const struct scheme *known)
 	char text[PART_TEXT_BYTES];
 
 	if (known)
-		return error_set(EPROTONOSUPPORT,
-				 "this build has no %s transport; it has %s", known->name,
-				 transport_names());
+		return error_set(EPROTONOSUPPORT, "this build has no %s transport; it has %s",
+				 known->name, transport_names());
 	return error_set(EPROTONOSUPPORT, "there is no transport \"%s\"; known are %s",
 			 part_text(name, text), transport_names());
 }
@@ -325,7 +323,7 @@ static int begin_scheme(struct parser *p, struct part name, struct part *rest)
 static size_t scheme_length(const struct parser *p, struct part entry)
 {
 	size_t n = part_find(entry, ':');
-	struct part name = { entry.at, n }, rest;
+	struct part name = {entry.at, n}, rest;
 
 	if (n == entry.n || !n || !is_letter(entry.at[0]))
 		return 0;
@@ -350,15 +348,15 @@ static int parse_entry(struct parser *p, struct part entry)
 
 	if (n) {
 		rest = part_from(entry, n + 1);
-		r = begin_scheme(p, (struct part){ entry.at, n }, &rest);
+		r = begin_scheme(p, (struct part){entry.at, n}, &rest);
 		if (r)
 			return r;
 		if (p->scheme->form == FORM_HOSTS && all_digits(rest)) {
 			p->number = number_of(rest);
-			return p->number > 0 ? 0
-					     : error_set(EINVAL,
-							 "%s: \"%s\" is no number of donors",
-							 p->scheme->name, part_text(rest, text));
+			return p->number > 0
+				       ? 0
+				       : error_set(EINVAL, "%s: \"%s\" is no number of donors",
+						   p->scheme->name, part_text(rest, text));
 		}
 	} else if (!p->scheme) {
 		return error_set(EINVAL,
@@ -400,9 +398,10 @@ static int parse_all(struct parser *p)
 			p->next++;
 		if (!*p->next && !after_comma)
 			break;
-		entry = (struct part){ p->next, entry_length(p->next) };
+		entry = (struct part){p->next, entry_length(p->next)};
 		if (!entry.n)
-			return error_set(EINVAL, "the list of donors has an empty entry at a comma");
+			return error_set(EINVAL,
+					 "the list of donors has an empty entry at a comma");
 		r = parse_entry(p, entry);
 		if (r)
 			return r;
@@ -424,7 +423,7 @@ static int parse_all(struct parser *p)
 static int parse_wrapped(struct part entry, struct part rest, struct donor_uri *uri)
 {
 	struct donor_uri inner;
-	struct parser p = { .uris = &inner, .max = 1, .wrapped = true };
+	struct parser p = {.uris = &inner, .max = 1, .wrapped = true};
 	char text[PART_TEXT_BYTES];
 	size_t n = part_find(rest, ':');
 	int r;
@@ -444,15 +443,14 @@ static int parse_wrapped(struct part entry, struct part rest, struct donor_uri *
 
 int uri_parse_list(const char *text, struct donor_uri *uris, int max)
 {
-	struct parser p = { .next = text ? text : "", .uris = uris, .max = max };
+	struct parser p = {.next = text ? text : "", .uris = uris, .max = max};
 
 	return parse_all(&p);
 }
 
 size_t uri_format(const struct donor_uri *uri, char *buf, size_t size)
 {
-	const struct scheme *scheme =
-		scheme_find((struct part){ uri->scheme, strlen(uri->scheme) });
+	const struct scheme *scheme = scheme_find((struct part){uri->scheme, strlen(uri->scheme)});
 	bool v6 = strchr(uri->host, ':') != NULL;
 
 	if (!scheme || scheme->form != FORM_HOSTS)

@@ -14,7 +14,7 @@
 
 #include "libleap/transport/transport.h"
 
-#define LEAP_DONORS_MAX 64
+#define LEAP_DONORS_MAX   64
 #define LEAP_DEFAULT_PORT 9400
 
 /* Parses text into at most max entries. Returns how many (>= 1), or -EINVAL/-E2BIG/-EPROTONOSUPPORT with

@@ -29,13 +29,14 @@ static void *serve(void *arg)
 
 	runtime_enter();
 	while (!__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE)) {
-		struct pollfd p = { .fd = t->uffd, .events = POLLIN };
+		struct pollfd p = {.fd = t->uffd, .events = POLLIN};
 		struct uffd_msg msg;
 
 		if (!t->busy)
 			syscall(SYS_poll, &p, 1, 20);
 		if (uffd_read(t->uffd, &msg, 1) == 1)
-			uffd_copy(t->uffd, (void *)(uintptr_t)(msg.arg.pagefault.address & ~LEAP_PAGE_MASK),
+			uffd_copy(t->uffd,
+				  (void *)(uintptr_t)(msg.arg.pagefault.address & ~LEAP_PAGE_MASK),
 				  zero, LEAP_PAGE_BYTES, true, NULL);
 	}
 	runtime_leave();
@@ -70,7 +71,7 @@ static uint64_t median(struct trial *t, unsigned first)
 
 enum config_frontend handler_calibrate(void)
 {
-	struct trial t = { .uffd = -1 };
+	struct trial t = {.uffd = -1};
 	size_t len = 2 * FAULTS << LEAP_PAGE_SHIFT;
 	uint64_t busy = 0, block = 0;
 	bool user_only;

@@ -16,8 +16,8 @@ struct follow {
 	cpu_set_t allowed; /* what the thread was given */
 	uint32_t thread;   /* the only one that faulted lately */
 	unsigned streak;   /* faults of it in a row */
-	unsigned check;	   /* streak at which to look at its CPU */
-	int cpu;	   /* pinned to; -1: not */
+	unsigned check;    /* streak at which to look at its CPU */
+	int cpu;           /* pinned to; -1: not */
 };
 
 void follow_init(struct follow *follow);

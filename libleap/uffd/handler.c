@@ -14,7 +14,7 @@
 #include "libleap/uffd/handler.h"
 #include "libleap/uffd/uffd.h"
 
-#define POLL_FDS (2 + 2 * LEAP_DONORS_MAX)
+#define POLL_FDS   (2 + 2 * LEAP_DONORS_MAX)
 #define LANE_SPINS 200 /* looks at the lanes before sleeping while reads are in flight */
 
 /* One look at everything. Returns true if there was something. */
@@ -49,15 +49,16 @@ static void sleep_until_work(struct shard *shard)
 	uint64_t drained;
 	nfds_t n = 0;
 
-	fds[n++] = (struct pollfd){ .fd = shard->uffd, .events = POLLIN };
-	fds[n++] = (struct pollfd){ .fd = shard->wake_fd, .events = POLLIN };
+	fds[n++] = (struct pollfd){.fd = shard->uffd, .events = POLLIN};
+	fds[n++] = (struct pollfd){.fd = shard->wake_fd, .events = POLLIN};
 	for (uint32_t d = 0; shard->fetches_in_flight && d < donors->count; d++) {
 		const struct transport_ops *ops = donors->donor[d].ops;
 
 		if (!shard->demand[d] || ops->flags & TRANSPORT_SYNC)
 			continue;
-		fds[n++] = (struct pollfd){ .fd = ops->lane_fd(shard->demand[d]), .events = POLLIN };
-		fds[n++] = (struct pollfd){ .fd = ops->lane_fd(shard->prefetch[d]), .events = POLLIN };
+		fds[n++] = (struct pollfd){.fd = ops->lane_fd(shard->demand[d]), .events = POLLIN};
+		fds[n++] =
+			(struct pollfd){.fd = ops->lane_fd(shard->prefetch[d]), .events = POLLIN};
 	}
 	/* with reads in flight wake up now and then to see deadlines pass */
 	syscall(SYS_poll, fds, n, shard->fetches_in_flight ? 50 : -1);

@@ -82,4 +82,4 @@ static uint64_t move_out(struct shard *shard, struct extent *e, uint32_t slot, u
 	return moved;
 }
 
-const struct mover_ops mover_move = { .name = "move", .out = move_out };
+const struct mover_ops mover_move = {.name = "move", .out = move_out};

@@ -40,23 +40,28 @@ static int open_raw(bool nonblock, bool *ret_user_only)
 
 int uffd_open(uint64_t features, bool nonblock, int *ret_fd, bool *ret_user_only)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	struct uffdio_api api = {.api = UFFD_API, .features = features};
 	bool user_only;
 	int fd, err;
 
 	fd = open_raw(nonblock, &user_only);
 	if (fd == -ENOSYS)
-		return error_set(ENOSYS, "this kernel has no userfaultfd: it needs Linux 5.7 or later "
-					 "with CONFIG_USERFAULTFD");
+		return error_set(ENOSYS,
+				 "this kernel has no userfaultfd: it needs Linux 5.7 or later "
+				 "with CONFIG_USERFAULTFD");
 	if (fd < 0)
-		return error_set(-fd, "userfaultfd is not allowed here (error %d): run as root, or "
-				      "'sysctl vm.unprivileged_userfaultfd=1', or give this user "
-				      "/dev/userfaultfd", -fd);
+		return error_set(-fd,
+				 "userfaultfd is not allowed here (error %d): run as root, or "
+				 "'sysctl vm.unprivileged_userfaultfd=1', or give this user "
+				 "/dev/userfaultfd",
+				 -fd);
 	err = xioctl(fd, UFFDIO_API, &api);
 	if (err) {
 		sys_close(fd);
-		return error_set(-err, "this kernel's userfaultfd lacks a needed feature (asked for "
-				       "0x%lx): see `leap probe`", (unsigned long)features);
+		return error_set(-err,
+				 "this kernel's userfaultfd lacks a needed feature (asked for "
+				 "0x%lx): see `leap probe`",
+				 (unsigned long)features);
 	}
 	*ret_fd = fd;
 	*ret_user_only = user_only;
@@ -65,7 +70,7 @@ int uffd_open(uint64_t features, bool nonblock, int *ret_fd, bool *ret_user_only
 
 int uffd_probe(uint64_t mask, uint64_t *ret_features)
 {
-	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_api api = {.api = UFFD_API};
 	bool user_only;
 	int fd = open_raw(true, &user_only), err;
 
@@ -82,7 +87,7 @@ int uffd_probe(uint64_t mask, uint64_t *ret_features)
 int uffd_register(int fd, void *addr, size_t len, bool wp)
 {
 	struct uffdio_register reg = {
-		.range = { (uintptr_t)addr, len },
+		.range = {(uintptr_t)addr, len},
 		.mode = UFFDIO_REGISTER_MODE_MISSING | (wp ? UFFDIO_REGISTER_MODE_WP : 0),
 	};
 
@@ -91,7 +96,7 @@ int uffd_register(int fd, void *addr, size_t len, bool wp)
 
 int uffd_unregister(int fd, void *addr, size_t len)
 {
-	struct uffdio_range range = { (uintptr_t)addr, len };
+	struct uffdio_range range = {(uintptr_t)addr, len};
 
 	return xioctl(fd, UFFDIO_UNREGISTER, &range);
 }
@@ -168,7 +173,7 @@ int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake, s
 int uffd_wp(int fd, void *addr, size_t len, bool on, bool wake)
 {
 	struct uffdio_writeprotect wp = {
-		.range = { (uintptr_t)addr, len },
+		.range = {(uintptr_t)addr, len},
 		.mode = (on ? UFFDIO_WRITEPROTECT_MODE_WP : 0) |
 			(on || wake ? 0 : UFFDIO_WRITEPROTECT_MODE_DONTWAKE),
 	};
@@ -185,14 +190,14 @@ int uffd_wp(int fd, void *addr, size_t len, bool on, bool wake)
 
 int uffd_wake(int fd, void *addr, size_t len)
 {
-	struct uffdio_range range = { (uintptr_t)addr, len };
+	struct uffdio_range range = {(uintptr_t)addr, len};
 
 	return xioctl(fd, UFFDIO_WAKE, &range);
 }
 
 int uffd_poison(int fd, void *addr, size_t len)
 {
-	struct uffdio_poison p = { .range = { (uintptr_t)addr, len } };
+	struct uffdio_poison p = {.range = {(uintptr_t)addr, len}};
 	int err;
 
 	for (int tries = 0; tries < AGAIN_MAX; tries++) {

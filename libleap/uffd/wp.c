@@ -16,7 +16,7 @@
 /* The kernel copies for us: memory that the program made unreadable gives an error, not a signal. */
 static bool copy_page(struct shard *shard, char *frame, char *src)
 {
-	struct iovec local = { frame, LEAP_PAGE_BYTES }, remote = { src, LEAP_PAGE_BYTES };
+	struct iovec local = {frame, LEAP_PAGE_BYTES}, remote = {src, LEAP_PAGE_BYTES};
 
 	if (shard->limbo.movable)
 		return !uffd_copy(shard->uffd, frame, src, LEAP_PAGE_BYTES, false, NULL);
@@ -76,4 +76,4 @@ static uint64_t wp_out(struct shard *shard, struct extent *e, uint32_t slot, uin
 	return out;
 }
 
-const struct mover_ops mover_wp = { .name = "wp", .out = wp_out };
+const struct mover_ops mover_wp = {.name = "wp", .out = wp_out};

@@ -20,7 +20,8 @@ bool hash_page_is_zero(const void *page)
 	const uint64_t *w = page;
 
 	for (size_t i = 0; i < LEAP_PAGE_BYTES / 8; i += 8)
-		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7])
+		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] |
+		    w[i + 7])
 			return false;
 	return true;
 }

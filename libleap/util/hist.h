@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define HIST_SUB_BITS 4
-#define HIST_BUCKETS (40 << HIST_SUB_BITS) /* up to 2^43 ns, about 2.4 hours */
+#define HIST_BUCKETS  (40 << HIST_SUB_BITS) /* up to 2^43 ns, about 2.4 hours */
 
 struct hist {
 	uint64_t count;

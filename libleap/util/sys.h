@@ -21,7 +21,7 @@
 
 #define LEAP_PAGE_SHIFT 12
 #define LEAP_PAGE_BYTES ((size_t)1 << LEAP_PAGE_SHIFT)
-#define LEAP_PAGE_MASK (LEAP_PAGE_BYTES - 1)
+#define LEAP_PAGE_MASK  (LEAP_PAGE_BYTES - 1)
 
 static inline long sys_ret(long r)
 {
@@ -70,7 +70,7 @@ static inline pid_t sys_gettid(void)
 /* Sleeps while *word == value, for at most timeout_ns (< 0: no limit). 0, -EAGAIN, -EINTR or -ETIMEDOUT. */
 static inline int sys_futex_wait(const uint32_t *word, uint32_t value, int64_t timeout_ns)
 {
-	struct timespec t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+	struct timespec t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
 
 	return (int)sys_ret(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value,
 				    timeout_ns < 0 ? NULL : &t, NULL, 0));

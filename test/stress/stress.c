@@ -60,7 +60,8 @@ static uint64_t word_of(size_t page, uint32_t v, unsigned i)
 
 static void wrong(size_t page, const char *what, uint64_t got, uint64_t want)
 {
-	fprintf(stderr, "stress: page %zu %s: got %lx, want %lx (pid %d)\n", page, what, got, want, getpid());
+	fprintf(stderr, "stress: page %zu %s: got %lx, want %lx (pid %d)\n", page, what, got, want,
+		getpid());
 	failed = stop = 1;
 }
 
@@ -165,7 +166,7 @@ static void api_call(struct worker *me)
 	}
 	case 7: {
 		char text[32];
-		static const unsigned shares[] = { 8, 4, 3, 2 };
+		static const unsigned shares[] = {8, 4, 3, 2};
 
 		snprintf(text, sizeof(text), "%zuK", npages * 4 / shares[r >> 60 & 3] + 8192);
 		leap_set(leap, "local", text);
@@ -248,7 +249,7 @@ static int die(const char *what)
 
 static int report(struct worker *w)
 {
-	struct leap_stats st = { .size = sizeof(st) };
+	struct leap_stats st = {.size = sizeof(st)};
 	uint64_t ops = 0;
 
 	leap_stats(leap, &st);
@@ -257,7 +258,8 @@ static int report(struct worker *w)
 	printf("stress: %lu page operations, %lu faults (%lu limbo, %lu staged, %lu wp, %lu spurious), %lu "
 	       "evicted, %lu written, %lu prefetched, %lu markers, %lu lost: %s\n",
 	       ops, st.faults, st.faults_limbo, st.faults_staged, st.faults_wp, st.faults_spurious,
-	       st.evicted, st.written, st.prefetched, st.markers, st.lost_pages, failed ? "WRONG" : "right");
+	       st.evicted, st.written, st.prefetched, st.markers, st.lost_pages,
+	       failed ? "WRONG" : "right");
 	return failed;
 }
 
