@@ -151,9 +151,17 @@ const char *transport_names(void);
 
 /*
  * faulty: wraps the transport that it is told to and injects errors; tests only. URI scheme "faulty":
- * faulty:SPEC:URI, SPEC = comma-separated read-error=N, write-error=N, grant-error=N (fail the Nth call
- * and, with a '+' behind N, every later one), corrupt=N (flip a bit in the Nth page read),
- * delay-us=N, hang=N (never complete the Nth read or later ones).
+ * faulty:SPEC:URI, SPEC = comma-separated (or nothing)
+ *   read-error=N, write-error=N	the Nth request (1 = first) gets -EIO
+ *   grant-error=N			the Nth grant gets -ENOSPC
+ *   release-, shared-, info-, lane-, clone-, adopt-error=N
+ *					the Nth such call fails (info: with refresh)
+ *   tick-error=N, die=N		with the Nth tick, or Nth request of either kind, the port dies (-EPIPE)
+ *   corrupt=N				a bit of the Nth page read is flipped
+ *   hang=N				the Nth read and later ones, and what is behind them on their lanes, get no
+ *					answer; at the deadline the port dies (-ETIMEDOUT)
+ *   delay-us=N				every request takes so much longer
+ * A '+' behind N: that one and every later one. It has no flags, whatever it wraps; requests complete in poll().
  */
 extern const struct transport_ops transport_faulty;
 
