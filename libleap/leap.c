@@ -14,6 +14,7 @@
 #include "libleap/region_int.h"
 #include "libleap/session.h"
 #include "libleap/uffd/handler.h"
+#include "libleap/uffd/mover.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/hash.h"
@@ -121,30 +122,17 @@ void abort_now(void)
 	__builtin_unreachable();
 }
 
-/* What the kernel offers decides the mover; what was asked for must be there. */
 static int choose_mover(struct leap *leap)
 {
-	enum config_mover want = leap->config.mover;
-	bool move, wp;
-	int err = uffd_probe(leap->config.uffd_features, &leap->features);
+	struct mover_choice choice;
+	int err = mover_choose(&leap->config, &choice);
 
 	if (err)
 		return err;
-	move = leap->features & UFFD_FEATURE_MOVE;
-	wp = leap->features & UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-	if (want == MOVER_MOVE && !move)
-		return error_set(ENOSYS,
-				 "mover=move needs UFFDIO_MOVE (Linux 6.8, better 6.14): use "
-				 "mover=auto");
-	if (!move && !wp)
-		return error_set(ENOSYS, "this kernel's userfaultfd has neither UFFDIO_MOVE nor "
-					 "write-protection: Linux 5.7 or later is needed");
-	if (want == MOVER_WP && !wp)
-		return error_set(ENOSYS,
-				 "mover=wp needs write-protection (Linux 5.7): use mover=auto");
-	leap->can_move = move && want != MOVER_WP;
-	leap->has_wp = wp;
-	leap->can_poison = leap->features & UFFD_FEATURE_POISON;
+	leap->features = choice.features;
+	leap->can_move = choice.can_move;
+	leap->has_wp = choice.has_wp;
+	leap->can_poison = choice.features & UFFD_FEATURE_POISON;
 	return 0;
 }
 

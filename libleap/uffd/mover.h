@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "libleap/config.h"
 
 struct extent;
 struct shard;
@@ -26,6 +27,15 @@ struct mover_ops {
 };
 
 extern const struct mover_ops mover_move, mover_wp;
+
+/* What the kernel offers (under config->uffd_features) and what is taken of it. */
+struct mover_choice {
+	uint64_t features;
+	bool can_move; /* mover move; else wp */
+	bool has_wp;   /* write-protection is there: mover wp, or the fallback for single pages */
+};
+/* What was asked for must be there: -ENOSYS, -EPERM with the sentence set. */
+int mover_choose(const struct config *config, struct mover_choice *ret_choice);
 
 /* First run of one bits at or above *bit: sets *bit to its start, returns its length (0 = none). */
 static inline unsigned mask_run(uint64_t mask, unsigned *bit)
