@@ -14,6 +14,8 @@ struct leap_stats;
 /* Opens the stats page and the control socket; warns and goes on when it cannot. */
 void control_open(struct leap *leap);
 void control_close(struct leap *leap);
+/* At exit, while the keeper still runs: removes the files, nothing else. */
+void control_withdraw(struct leap *leap);
 /* In a forked child: forgets the parent's files without removing them. */
 void control_forget(struct leap *leap);
 /* Answers whatever waits on the control socket. */

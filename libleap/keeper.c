@@ -66,6 +66,14 @@ void control_close(struct leap *leap)
 	leap->page = NULL;
 }
 
+void control_withdraw(struct leap *leap)
+{
+	if (leap->ctl_fd >= 0)
+		syscall(SYS_unlinkat, AT_FDCWD, leap->ctl_path, 0);
+	if (leap->page)
+		stats_page_withdraw();
+}
+
 /* Runs "VERB ARGUMENT" and writes the answer. */
 static void answer(struct leap *leap, char *request, char *reply, size_t size)
 {

@@ -120,5 +120,5 @@ bool runtime_owns_fd(const struct leap *leap, int fd)
 
 void runtime_exit(struct leap *leap)
 {
-	control_close(leap);
+	control_withdraw(leap);
 }

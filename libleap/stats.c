@@ -183,6 +183,17 @@ struct stats_page *stats_page_create(void)
 	return page;
 }
 
+void stats_page_withdraw(void)
+{
+	int saved_errno = errno;
+
+	if (__atomic_load_n(&published.owner, __ATOMIC_ACQUIRE) == my_pid()) {
+		syscall(SYS_unlinkat, AT_FDCWD, published.path, 0);
+		__atomic_store_n(&published.owner, 0, __ATOMIC_RELEASE);
+	}
+	errno = saved_errno;
+}
+
 void stats_page_remove(struct stats_page *page)
 {
 	int saved_errno = errno;
@@ -190,10 +201,7 @@ void stats_page_remove(struct stats_page *page)
 	if (!page)
 		return;
 	sys_munmap(page, sizeof(*page));
-	if (__atomic_load_n(&published.owner, __ATOMIC_ACQUIRE) == my_pid()) {
-		syscall(SYS_unlinkat, AT_FDCWD, published.path, 0);
-		__atomic_store_n(&published.owner, 0, __ATOMIC_RELEASE);
-	}
+	stats_page_withdraw();
 	errno = saved_errno;
 }
 

@@ -44,6 +44,8 @@ int rundir_path(char *buf, size_t size, int create);
 /* Makes and maps PID.stats for writing; NULL (with the sentence set) when it cannot. */
 struct stats_page *stats_page_create(void);
 void stats_page_remove(struct stats_page *page);
+/* Removes this process's file, but leaves the mapping to threads that still write to it. */
+void stats_page_withdraw(void);
 /* Opens another process's page for reading: copies a consistent picture. 0, -ENOENT, -EPROTO. */
 int stats_page_read(long pid, struct stats_page *ret_page);
 
