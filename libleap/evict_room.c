@@ -136,7 +136,6 @@ void *evictor_main(void *arg)
 {
 	struct leap *leap = arg;
 
-	runtime_enter();
 	while (!__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE)) {
 		uint32_t seen = __atomic_load_n(&leap->evict_event, __ATOMIC_ACQUIRE);
 
@@ -152,6 +151,5 @@ void *evictor_main(void *arg)
 		}
 		sys_futex_wait(&leap->evict_event, seen, -1);
 	}
-	runtime_leave();
 	return NULL;
 }

@@ -208,7 +208,6 @@ void *keeper_main(void *arg)
 {
 	struct leap *leap = arg;
 
-	runtime_enter();
 	while (!__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE)) {
 		struct pollfd fds[2] = {{.fd = leap->keeper_fd, .events = POLLIN},
 					{.fd = leap->ctl_fd, .events = POLLIN}};
@@ -223,6 +222,5 @@ void *keeper_main(void *arg)
 		if (local_pages_all(leap) > budget_pages(leap))
 			evictor_kick(leap);
 	}
-	runtime_leave();
 	return NULL;
 }

@@ -214,11 +214,11 @@ static void stop_threads(struct leap *leap)
 	__atomic_store_n(&leap->stop, true, __ATOMIC_RELEASE);
 	if (leap->evictor_runs) {
 		evictor_kick(leap);
-		pthread_join(leap->evictor, NULL);
+		thread_join(&leap->evictor);
 	}
 	if (leap->keeper_runs) {
 		keeper_kick(leap);
-		pthread_join(leap->keeper, NULL);
+		thread_join(&leap->keeper);
 	}
 	leap->evictor_runs = leap->keeper_runs = false;
 }

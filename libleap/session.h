@@ -5,7 +5,6 @@
 #ifndef LEAP_SESSION_H
 #define LEAP_SESSION_H
 
-#include <pthread.h>
 #include "leap.h"
 #include "libleap/config.h"
 #include "libleap/donors.h"
@@ -16,6 +15,7 @@
 #include "libleap/shard.h"
 #include "libleap/slab.h"
 #include "libleap/stats.h"
+#include "libleap/thread.h"
 #include "libleap/util/fd.h"
 
 #define SHARDS_MAX      16
@@ -56,7 +56,7 @@ struct leap {
 	bool armed;   /* some stripe is registered: from now on register everything */
 	bool no_room; /* donors are full: warned */
 
-	pthread_t evictor, keeper;
+	struct thread evictor, keeper;
 	bool evictor_runs, keeper_runs;
 	bool stop;            /* atomic */
 	uint32_t evict_event; /* futex */

@@ -15,11 +15,11 @@
 #ifndef LEAP_SHARD_H
 #define LEAP_SHARD_H
 
-#include <pthread.h>
 #include "libleap/limbo.h"
 #include "libleap/lock.h"
 #include "libleap/region.h"
 #include "libleap/stage.h"
+#include "libleap/thread.h"
 #include "libleap/transport/uri.h"
 #include "libleap/util/hist.h"
 #include "libleap/window.h"
@@ -86,7 +86,7 @@ struct shard {
 	int64_t trend;
 	uint32_t window;
 
-	pthread_t thread;
+	struct thread thread;
 	pid_t tid;
 	bool thread_runs;
 	int wake_fd; /* eventfd: makes the fault thread look at hints and stop */

@@ -5,7 +5,6 @@
  * spinning thread would take the program's own CPU time.
  */
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 
 #include "libleap/session.h"
@@ -27,7 +26,6 @@ static void *serve(void *arg)
 	static const char zero[LEAP_PAGE_BYTES] __attribute__((aligned(4096)));
 	struct trial *t = arg;
 
-	runtime_enter();
 	while (!__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE)) {
 		struct pollfd p = {.fd = t->uffd, .events = POLLIN};
 		struct uffd_msg msg;
@@ -39,7 +37,6 @@ static void *serve(void *arg)
 				  (void *)(uintptr_t)(msg.arg.pagefault.address & ~LEAP_PAGE_MASK),
 				  zero, LEAP_PAGE_BYTES, true, NULL);
 	}
-	runtime_leave();
 	return NULL;
 }
 
@@ -47,7 +44,7 @@ static void *serve(void *arg)
 static uint64_t median(struct trial *t, unsigned first)
 {
 	uint64_t ns[FAULTS];
-	pthread_t thread;
+	struct thread thread = { 0 };
 
 	t->stop = false;
 	if (thread_start(&thread, serve, t, "leap-calibrate"))
@@ -65,7 +62,7 @@ static uint64_t median(struct trial *t, unsigned first)
 		}
 	}
 	__atomic_store_n(&t->stop, true, __ATOMIC_RELEASE);
-	pthread_join(thread, NULL);
+	thread_join(&thread);
 	return ns[FAULTS / 2];
 }
 

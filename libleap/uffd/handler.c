@@ -2,7 +2,6 @@
 /* handler.c - the fault thread of a shard: front ends busy and block. */
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 
 #include "libleap/error.h"
@@ -109,35 +108,12 @@ static void *handler_main(void *arg)
 {
 	struct shard *shard = arg;
 
-	runtime_enter();
 	shard->tid = sys_gettid();
 	if (shard->leap->frontend == FRONTEND_BUSY)
 		run_busy(shard);
 	else
 		run_block(shard);
-	runtime_leave();
 	return NULL;
-}
-
-int thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name)
-{
-	pthread_attr_t attr;
-	sigset_t all, saved;
-	int err;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &saved);
-	runtime_enter(); /* the C library's own allocations for the thread must not be managed */
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 << 10);
-	err = pthread_create(ret_thread, &attr, fn, arg);
-	pthread_attr_destroy(&attr);
-	runtime_leave();
-	pthread_sigmask(SIG_SETMASK, &saved, NULL);
-	if (err)
-		return error_set(err, "cannot start a thread (error %d): raise 'ulimit -u'", err);
-	pthread_setname_np(*ret_thread, name);
-	return 0;
 }
 
 int handler_start(struct shard *shard)
@@ -158,6 +134,6 @@ void handler_stop(struct shard *shard)
 		return;
 	__atomic_store_n(&shard->stop, true, __ATOMIC_RELEASE);
 	shard_kick(shard);
-	pthread_join(shard->thread, NULL);
+	thread_join(&shard->thread);
 	shard->thread_runs = false;
 }

@@ -11,7 +11,6 @@
 #ifndef LEAP_HANDLER_H
 #define LEAP_HANDLER_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include "libleap/config.h"
 
@@ -28,7 +27,5 @@ struct leap_region;
 bool inline_serve(struct leap_region *region, char *addr);
 /* What `auto` stands for on this machine: measures a few faults (some ms) unless there is one CPU. */
 enum config_frontend handler_calibrate(void);
-/* A pager thread: own signal mask (all blocked), marked as runtime. fn(arg) runs in it. */
-int thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name);
 
 #endif
