@@ -26,9 +26,10 @@
  * marker, reports for the others: majority_marker() records the accesses it stands for and continues that
  * window's stride behind its frontier, sized by Algorithm 2 from the window's own hits, so that a window
  * that is used up is followed by one twice as large. Each stream carries its own size in this way. Misses
- * keep a size of their own, from the hits on windows that a miss started: a long scan gives a stray miss
- * beside it nothing. `limit` bounds the windows of markers: halved when pages are dropped untouched,
- * doubled again by windows that are used up.
+ * keep a size of their own, from what was touched of the window that the last miss started and of the one
+ * behind it: runs of pages soon get a first window that fits, and a long scan gives the stray misses beside
+ * it nothing. `limit` bounds the windows of markers: halved when pages are dropped untouched, doubled
+ * again by windows that are used up.
  */
 #ifndef LEAP_MAJORITY_CORE_H
 #define LEAP_MAJORITY_CORE_H
@@ -59,9 +60,11 @@ struct majority {
 	uint64_t last_page;
 	int64_t trend; /* the last one found; 0: never one */
 
-	uint32_t hits;                  /* C_hit: since the last miss, on what a miss brought */
-	uint32_t miss_window;           /* PW_prev */
-	struct majority_window started; /* by the last miss; count 0 once its marker was touched */
+	uint32_t hits;        /* C_hit: since the last miss, on what it brought */
+	uint32_t miss_window; /* PW_prev */
+	/* Markers: the last miss's window, or, once that was used, the one behind it; or count 0. */
+	struct majority_window watched;
+	uint32_t watched_before; /* pages of the last miss's window, when the one behind is watched */
 
 	uint32_t limit;       /* of a marker's window, 1 .. window_max */
 	uint32_t dropped;     /* weight of pages dropped untouched, not yet made up for */
@@ -226,9 +229,8 @@ static inline void majority_miss(struct majority *m, uint64_t page,
 		else
 			majority_around(page, m->trend, window, ret_window);
 	}
-	m->started.start = ret_window->start;
-	m->started.delta = ret_window->delta;
-	m->started.count = ret_window->count;
+	m->watched = *ret_window;
+	m->watched_before = 0;
 }
 
 /* First touch of a prefetched page. */
@@ -241,15 +243,24 @@ static inline void majority_hit(struct majority *m, uint64_t page)
 		m->hits++; /* more hits make no larger window */
 }
 
-/* Is page within the window that the last miss started? */
-static inline bool majority_is_started(const struct majority *m, uint64_t page)
+/* Counts the hits that a touched marker shows on the watched window. True: the next one is watched too. */
+static inline bool majority_watch(struct majority *m, uint64_t page, uint32_t credit)
 {
-	uint64_t from = m->started.start, to;
+	uint64_t step = (uint64_t)m->watched.delta, way = page - m->watched.start;
+	uint32_t before = m->watched_before;
 
-	if (!m->started.count)
+	if (!m->watched.count)
 		return false;
-	to = from + (m->started.count - 1) * (uint64_t)m->started.delta;
-	return m->started.delta > 0 ? page >= from && page <= to : page >= to && page <= from;
+	if (m->watched.delta < 0) {
+		step = -step;
+		way = -way;
+	}
+	if (way / step >= m->watched.count)
+		return false;
+	m->hits = before + (uint32_t)(way / step) + 1;
+	m->watched.count = 0;
+	m->watched_before = credit;
+	return !before;
 }
 
 /* A marker was touched: `credit` hits on a window of stride delta that ends at frontier. Fills ret_window. */
@@ -258,6 +269,7 @@ static inline void majority_marker(struct majority *m, uint64_t page, uint32_t c
 				   struct majority_window *ret_window)
 {
 	uint32_t window;
+	bool watch;
 
 	ret_window->count = 0;
 	if (!delta || !credit || page > MAJORITY_PAGE_MAX || frontier > MAJORITY_PAGE_MAX)
@@ -267,16 +279,15 @@ static inline void majority_marker(struct majority *m, uint64_t page, uint32_t c
 	m->last_page = page;
 	m->begun = true;
 	m->trend = delta;
-	if (majority_is_started(m, page)) {
-		m->hits = credit;
-		m->started.count = 0;
-	}
+	watch = majority_watch(m, page, credit);
 	m->dropped -= credit < m->dropped ? credit : m->dropped;
+	window = majority_size_of_hits(credit, m->limit);
 	if (!m->dropped && credit >= m->limit)
 		m->limit = m->limit > m->window_max / 2 ? m->window_max : m->limit * 2;
-	window = majority_size_of_hits(credit, m->limit);
 	m->last_window = window;
 	majority_ahead(frontier, delta, window, ret_window);
+	if (watch)
+		m->watched = *ret_window;
 }
 
 /*

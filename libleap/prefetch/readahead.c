@@ -108,7 +108,7 @@ static void marker(struct readahead *r, const struct prefetch_access *a, struct 
 	if (!a->credit || a->delta != 1)
 		return;
 	if (r->started_pages && a->page - r->started < r->started_pages) {
-		r->hits = a->credit;
+		r->hits = a->credit / 2 + 1; /* the marker is in the middle */
 		r->started_pages = 0;
 	}
 	r->dropped -= a->credit / 2 < r->dropped ? a->credit / 2 : r->dropped;
