@@ -297,10 +297,23 @@ void ctl_close(struct ctl *control)
 	ctl_forget(control);
 }
 
+/* A number that no donor gives would be taken for a broken client, which is dropped. */
+static int ctl_check_slab(struct ctl *c, uint32_t slab)
+{
+	int r = ctl_check_dead(c);
+
+	if (!r && slab >= PROTO_SLABS_MAX)
+		r = error_set(EIO, "donor %s: there is no slab %u", c->text, slab);
+	return r;
+}
+
 int ctl_release(struct ctl *control, uint32_t slab)
 {
 	struct proto_head head = proto_head_make(PROTO_RELEASE, 0, 0), reply;
+	int r = ctl_check_slab(control, slab);
 
+	if (r)
+		return r;
 	head.slab = slab;
 	return ctl_call(control, head, &reply, NULL, NULL);
 }
@@ -308,8 +321,10 @@ int ctl_release(struct ctl *control, uint32_t slab)
 int ctl_shared(struct ctl *control, uint32_t slab)
 {
 	struct proto_head head = proto_head_make(PROTO_SHARED, 0, 0), reply;
-	int r;
+	int r = ctl_check_slab(control, slab);
 
+	if (r)
+		return r;
 	head.slab = slab;
 	r = ctl_call(control, head, &reply, NULL, NULL);
 	return r ? r : (int)reply.npages;

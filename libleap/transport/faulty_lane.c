@@ -213,7 +213,8 @@ static void pump(struct lane *lane)
 	const struct transport_ops *ops = lane->port->ops;
 	uint64_t delay_ns = lane->port->spec.delay_ns, now = delay_ns ? clock_ns() : 0;
 
-	while (!lane->failed && !lane->hung && lane->free && lane->waiting.first) {
+	while (!lane->failed && !lane->hung && lane->free && lane->waiting.first &&
+	       !atomic_load(&lane->port->dead)) {
 		if (delay_ns && now < lane->waiting.first->submitted_ns + delay_ns)
 			break;
 		if (!start(lane))

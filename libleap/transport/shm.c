@@ -49,8 +49,11 @@ struct port {
 	_Atomic uint64_t bytes_read, bytes_written;
 };
 
+/* pending: requests made from within done(). */
 struct lane {
 	struct port *port;
+	bool busy;
+	struct io *pending, **pending_end;
 };
 
 #define SLABS_BYTES (PROTO_SLABS_MAX * sizeof(struct shm_slab *))
@@ -237,6 +240,7 @@ static int shm_lane_open(struct port *port, enum lane_kind kind, struct lane **r
 	if (!lane)
 		return error_set(ENOMEM, "out of memory for a lane to donor %s", port->text);
 	lane->port = port;
+	lane->pending_end = &lane->pending;
 	*ret_lane = lane;
 	return 0;
 }
@@ -270,28 +274,47 @@ static void slab_touch(struct shm_slab *s, uint32_t page, uint32_t npages)
 		atomic_fetch_or_explicit(&s->touched[i / 64], 1ull << i % 64, memory_order_relaxed);
 }
 
-static void shm_submit(struct lane *lane, struct io *io)
+static int run(struct port *port, const struct io *io)
 {
-	struct port *port = lane->port;
 	size_t bytes = (size_t)io->npages * LEAP_PAGE_BYTES;
 	struct shm_slab *s = slab_find(port, io->slab, io->page, io->npages);
 	uint8_t *at = s ? s->base + (size_t)io->page * LEAP_PAGE_BYTES : NULL;
 
-	if (!s || io->npages > LEAP_IO_PAGES_MAX) {
-		io->status = -EIO;
-	} else if (io->op == IO_READ) {
+	if (!s || io->npages > LEAP_IO_PAGES_MAX)
+		return -EIO;
+	if (io->op == IO_READ) {
 		memcpy(io->buf, at, bytes);
 		atomic_fetch_add_explicit(&port->bytes_read, bytes, memory_order_relaxed);
-		io->status = 0;
-	} else if (atomic_load_explicit(&port->dead, memory_order_relaxed)) {
-		io->status = -EPIPE;
-	} else {
-		slab_touch(s, io->page, io->npages);
-		memcpy(at, io->buf, bytes);
-		atomic_fetch_add_explicit(&port->bytes_written, bytes, memory_order_relaxed);
-		io->status = 0;
+		return 0;
 	}
-	io->done(io);
+	if (atomic_load_explicit(&port->dead, memory_order_relaxed))
+		return atomic_load(&port->dead);
+	slab_touch(s, io->page, io->npages);
+	memcpy(at, io->buf, bytes);
+	atomic_fetch_add_explicit(&port->bytes_written, bytes, memory_order_relaxed);
+	return 0;
+}
+
+/* A request that done() submits waits for its turn: no recursion, however long the chain. */
+static void shm_submit(struct lane *lane, struct io *io)
+{
+	io->next = NULL;
+	if (lane->busy) {
+		*lane->pending_end = io;
+		lane->pending_end = &io->next;
+		return;
+	}
+	lane->busy = true;
+	while (io) {
+		io->status = run(lane->port, io);
+		io->done(io);
+		io = lane->pending;
+		if (io)
+			lane->pending = io->next;
+		if (!lane->pending)
+			lane->pending_end = &lane->pending;
+	}
+	lane->busy = false;
 }
 
 static void shm_flush(struct lane *lane)

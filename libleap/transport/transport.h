@@ -43,7 +43,9 @@ struct io {
 	uint32_t npages; /* 1..LEAP_IO_PAGES_MAX, not past the slab's end */
 	void *buf;       /* page aligned, resident, never managed memory */
 	void (*done)(struct io *io);
-	int status; /* set before done(): 0, -ETIMEDOUT (deadline), -EPIPE (link is dead), -EIO, -ECANCELED */
+	/* set before done(): 0, -ETIMEDOUT (deadline), -EPIPE (link is dead), -EIO, -ENOSPC (a write to a
+	 * bounded loop store), -ECANCELED */
+	int status;
 	/* for the transport while in flight */
 	uint64_t submitted_ns;
 	uint64_t id;
