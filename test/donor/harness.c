@@ -48,7 +48,7 @@ static const char *donor_path(void)
 	*strrchr(self, '/') = '\0';
 	snprintf(path, sizeof(path), "%s/leap-donor", self);
 	if (access(path, X_OK))
-		snprintf(path, sizeof(path), "%s/../bin/leap-donor", self);
+		snprintf(path, sizeof(path), "%s/../../bin/leap-donor", self);
 	return path;
 }
 
@@ -182,6 +182,15 @@ int donor_wait(struct test_donor *donor, int ms)
 		sleep_ms(5);
 	} while (now_ns() < end);
 	return -1;
+}
+
+void donor_pause(struct test_donor *donor)
+{
+	int status;
+
+	kill(donor->pid, SIGSTOP);
+	assert_int_equal(waitpid(donor->pid, &status, WUNTRACED), donor->pid);
+	assert_true(WIFSTOPPED(status));
 }
 
 void donor_free(struct test_donor *donor)

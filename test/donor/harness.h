@@ -2,7 +2,7 @@
 /*
  * harness.h - starts real donors for tests, and drives transports against them.
  *
- * The program is $LEAP_DONOR, or leap-donor beside the test program or in ../bin. Everything
+ * The program is $LEAP_DONOR, or leap-donor beside the test program or in ../../bin. Everything
  * listens on loopback with a port of the kernel's choice, or on unix names with this process's id
  * in them.
  */
@@ -39,6 +39,8 @@ int donor_run(char *buf, size_t size, const char *option, ...);
 bool donor_says(struct test_donor *donor, const char *text, int ms);
 /* Waits for its end; returns its exit status, or 128 + signal. -1 after ms. */
 int donor_wait(struct test_donor *donor, int ms);
+/* SIGSTOP; returns when all of it stands still. */
+void donor_pause(struct test_donor *donor);
 /* SIGKILL if it still runs, and frees. */
 void donor_free(struct test_donor *donor);
 /* SIGTERM twice; asserts a clean exit; frees. */
