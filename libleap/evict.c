@@ -6,6 +6,7 @@
 
 #include "libleap/evict.h"
 #include "libleap/log.h"
+#include "libleap/plan.h"
 #include "libleap/session.h"
 #include "libleap/uffd/mover.h"
 #include "libleap/uffd/uffd.h"
@@ -29,9 +30,10 @@ struct evict_write {
 struct evicting {
 	struct extent *extent;
 	uint32_t slot;
-	uint64_t mask;  /* claimed */
-	uint64_t moved; /* taken out */
-	uint64_t dirty; /* to be written */
+	uint64_t mask;   /* claimed */
+	uint64_t moved;  /* taken out */
+	uint64_t dirty;  /* to be written */
+	uint32_t unused; /* prefetched, never known to be touched */
 	uint64_t hash[EXTENT_PAGES];
 };
 
@@ -134,7 +136,7 @@ static void settle_page(struct shard *shard, struct evicting *ev, unsigned i, ui
 
 	if (page_has(page, PAGE_PREFETCHED)) {
 		page_set_flags(page, 0, PAGE_PREFETCHED);
-		shard->count.prefetch_unused++;
+		ev->unused++;
 	}
 	if (ev->hash[i] == hash_of_zero &&
 	    hash_page_is_zero(limbo_frame(&shard->limbo, ev->slot, i))) {
@@ -224,8 +226,10 @@ static void settle(struct shard *shard, struct evicting *ev)
 		page_move(&extent_pages(e)[__builtin_ctzll(m)], PAGE_LOCAL);
 	shard_pages_local(shard, e, stay);
 	ev->dirty = 0;
+	ev->unused = 0;
 	for (uint64_t m = ev->moved; m; m &= m - 1)
 		settle_page(shard, ev, (unsigned)__builtin_ctzll(m), put);
+	plan_unused(shard, e->region, ev->unused);
 	slots_put(&shard->leap->slabs, put, EXTENT_PAGES);
 	settle_slots(shard, ev);
 	slot->writing = ev->dirty;

@@ -6,6 +6,7 @@
 #include "libleap/fetch.h"
 #include "libleap/fill.h"
 #include "libleap/log.h"
+#include "libleap/plan.h"
 #include "libleap/session.h"
 #include "libleap/uffd/mover.h"
 #include "libleap/uffd/uffd.h"
@@ -316,7 +317,7 @@ void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t i
 	shard->staged--;
 	shard->remote++;
 	if (page_has(page, PAGE_PREFETCHED))
-		shard->count.prefetch_unused++;
+		plan_unused(shard, region, 1);
 	page_set_flags(page, 0, PAGE_PREFETCHED);
 	page_move(page, PAGE_REMOTE);
 }

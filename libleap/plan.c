@@ -37,14 +37,19 @@ static struct prefetch_params params_of(const struct config *config)
 	};
 }
 
-/* The region's history, made at first use and anew when the policy was changed. NULL: no prefetching. */
-static void *history(struct shard *shard, struct leap_region *region)
+static struct region_view *view_of(struct shard *shard, struct leap_region *region)
+{
+	bool shared = shard->leap->config.history_key == HISTORY_PROCESS;
+
+	return shared ? &shard->process_view : &region->views[shard->index];
+}
+
+/* The history, made at first use and anew when the policy was changed. NULL: no prefetching. */
+static void *history(struct shard *shard, struct leap_region *region, struct region_view *view)
 {
 	const struct prefetcher_ops *ops =
 		__atomic_load_n(&shard->leap->prefetcher, __ATOMIC_ACQUIRE);
 	struct leap *leap = shard->leap;
-	bool shared = leap->config.history_key == HISTORY_PROCESS;
-	struct region_view *view = shared ? &shard->process_view : &region->views[shard->index];
 	struct prefetch_params params;
 
 	if (!leap->config.prefetching || region->advice == LEAP_ADVISE_RANDOM)
@@ -103,16 +108,14 @@ static bool clip(struct leap_region *region, size_t near, struct prefetch_plan *
 static bool ask(struct shard *shard, struct leap_region *region, size_t index,
 		const struct prefetch_access *access, struct plan_todo *ret_todo)
 {
-	const struct prefetcher_ops *ops;
-	void *state = history(shard, region);
+	struct region_view *view = view_of(shard, region);
+	void *state = history(shard, region, view);
 
 	if (!state)
 		return false;
-	ops = shard->leap->config.history_key == HISTORY_PROCESS ? shard->process_view.ops
-								 : region->views[shard->index].ops;
 	ret_todo->plan = (struct prefetch_plan){0};
-	ops->access(state, access, &ret_todo->plan);
-	ops->peek(state, &shard->trend, &shard->window);
+	view->ops->access(state, access, &ret_todo->plan);
+	view->ops->peek(state, &shard->trend, &shard->window);
 	ret_todo->region = region;
 	return clip(region, index, &ret_todo->plan);
 }
@@ -169,6 +172,15 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 			       PAGE_PREFETCHED);
 	window_free(w);
 	return ask(shard, region, index, &access, ret_todo);
+}
+
+void plan_unused(struct shard *shard, struct leap_region *region, uint32_t count)
+{
+	struct region_view *view = view_of(shard, region);
+
+	shard->count.prefetch_unused += count;
+	if (count && view->history)
+		view->ops->unused(view->history, count);
 }
 
 static size_t nth(const struct prefetch_plan *plan, uint32_t k)

@@ -192,7 +192,7 @@ static void check_all(const char *who)
 /* The child must see every page as it was at fork(), whatever the parent does meanwhile. */
 static void fork_once(struct worker *me)
 {
-	int status;
+	int status = 0;
 	pid_t pid;
 
 	pthread_rwlock_wrlock(&fork_lock);
