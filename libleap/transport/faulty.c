@@ -3,7 +3,8 @@
  * faulty.c - the faulty transport: another one, with errors on request; tests only.
  *
  * It has none of the flags: over loop and shm, too, requests complete later, there is no peek(), and fork() goes
- * by tickets. So the ways through the pager that tcp and rdma take run without a network.
+ * by tickets. So the ways through the pager that tcp and rdma take run without a network. faultysync is the same
+ * for the ways of loop and shm: it completes inside submit(), and peeks where no fault of a read is asked for.
  *
  * What the wrapped transport says when it dies makes this port dead, too; and a port told to die does so
  * whatever the wrapped one thinks.
@@ -29,6 +30,11 @@ static int faulty_open(const struct donor_uri *uri, const struct transport_param
 	if (r)
 		goto free;
 	port->ops = transport_find(inner.scheme);
+	port->sync = !strcmp(uri->scheme, transport_faultysync.name);
+	if (port->sync && !(port->ops->flags & TRANSPORT_SYNC)) {
+		r = error_set(EINVAL, "faultysync: %s is not synchronous", inner.scheme);
+		goto free;
+	}
 	port->deadline_ns = params->deadline_ns;
 	lock_init(&port->lock, LOCK_RANK_TRANSPORT, 0);
 	r = port->ops->open(&inner, params, &port->inner);
@@ -98,7 +104,8 @@ static int faulty_info(struct port *port, bool refresh, struct port_info *ret_in
 	if (r)
 		return r;
 	memcpy(text, ret_info->text, sizeof(text));
-	fmt_print(ret_info->text, sizeof(ret_info->text), "faulty %s", text);
+	fmt_print(ret_info->text, sizeof(ret_info->text), "%s %s",
+		  port->sync ? "faultysync" : "faulty", text);
 	return 0;
 }
 
@@ -112,7 +119,17 @@ static int faulty_tick(struct port *port)
 
 static const void *faulty_peek(struct port *port, uint32_t slab, uint32_t page)
 {
-	return NULL;
+	const struct fault_rule *rule = port->spec.rule;
+
+	if (!port->sync || rule[FAULT_READ].nth || rule[FAULT_CORRUPT].nth ||
+	    rule[FAULT_HANG].nth || rule[FAULT_DIE].nth)
+		return NULL;
+	return port->ops->peek(port->inner, slab, page);
+}
+
+static int no_lane_fd(struct lane *lane)
+{
+	return -1;
 }
 
 static int faulty_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
@@ -136,24 +153,18 @@ static int faulty_clone_adopt(struct port *port, const struct port_ticket *ticke
 	return r;
 }
 
-const struct transport_ops transport_faulty = {
-	.size = sizeof(struct transport_ops),
-	.name = "faulty",
-	.flags = 0,
-	.open = faulty_open,
-	.close = faulty_close,
-	.slab_grant = faulty_slab_grant,
-	.slab_release = faulty_slab_release,
-	.slab_shared = faulty_slab_shared,
-	.info = faulty_info,
-	.tick = faulty_tick,
-	.lane_open = faulty_lane_open,
-	.lane_close = faulty_lane_close,
-	.submit = faulty_submit,
-	.flush = faulty_flush,
-	.poll = faulty_poll,
-	.lane_fd = faulty_lane_fd,
-	.peek = faulty_peek,
-	.clone_prepare = faulty_clone_prepare,
-	.clone_adopt = faulty_clone_adopt,
-};
+#define FAULTY_OPS(its_name, its_flags, its_submit, its_lane_fd)                              \
+	{                                                                                     \
+		.size = sizeof(struct transport_ops), .name = its_name, .flags = its_flags,   \
+		.open = faulty_open, .close = faulty_close, .slab_grant = faulty_slab_grant,  \
+		.slab_release = faulty_slab_release, .slab_shared = faulty_slab_shared,       \
+		.info = faulty_info, .tick = faulty_tick, .lane_open = faulty_lane_open,      \
+		.lane_close = faulty_lane_close, .submit = its_submit, .flush = faulty_flush, \
+		.poll = faulty_poll, .lane_fd = its_lane_fd, .peek = faulty_peek,             \
+		.clone_prepare = faulty_clone_prepare, .clone_adopt = faulty_clone_adopt,     \
+	}
+
+const struct transport_ops transport_faulty =
+	FAULTY_OPS("faulty", 0, faulty_submit, faulty_lane_fd);
+const struct transport_ops transport_faultysync =
+	FAULTY_OPS("faultysync", TRANSPORT_SYNC | TRANSPORT_PEEK, faulty_submit_sync, no_lane_fd);

@@ -55,6 +55,7 @@ struct port {
 	const struct transport_ops *ops; /* the wrapped transport */
 	struct port *inner;
 	uint64_t deadline_ns;
+	bool sync; /* scheme faultysync */
 	struct fault_spec spec;
 	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
 	struct lock lock;
@@ -69,6 +70,8 @@ void faulty_lane_close(struct lane *lane);
 /* In the child of fork(): forgets all lanes, whose requests are none. */
 void faulty_lanes_forget(struct port *port);
 void faulty_submit(struct lane *lane, struct io *io);
+/* faultysync: the wrapped transport is synchronous, and so is this. */
+void faulty_submit_sync(struct lane *lane, struct io *io);
 void faulty_flush(struct lane *lane);
 int faulty_poll(struct lane *lane);
 int faulty_lane_fd(struct lane *lane);

@@ -8,6 +8,8 @@
  * until the deadline. Completions are delivered by poll() and lane_close() alone, whatever the wrapped transport
  * does: over loop and shm, too, the caller sees a transport that is not synchronous.
  *
+ * With faultysync all of this happens inside submit(), and there is neither timer nor delay.
+ *
  * The lane's descriptor is an epoll instance around a timer and the wrapped lane's descriptor. The timer
  * stands at the time when poll() will next have something to do; that is now while finished is not empty.
  */
@@ -46,7 +48,7 @@ struct lane {
 	int timer_fd, epoll_fd;
 	uint64_t timer_ns; /* what the timer stands at; 0 = off */
 	int failed;        /* 0, or what all requests get from now on */
-	bool hung, delivering, pumping;
+	bool hung, delivering;
 	uint64_t polled_ns, since_ns; /* silence counts from since_ns at the earliest */
 	struct io_list queue, waiting, finished;
 	struct slot *free;
@@ -282,9 +284,29 @@ void faulty_submit(struct lane *lane, struct io *io)
 	list_add(&lane->queue, io);
 }
 
+/* A request that done() submits waits for its turn, as in loop and shm. */
+void faulty_submit_sync(struct lane *lane, struct io *io)
+{
+	list_add(&lane->waiting, io);
+	if (lane->delivering)
+		return;
+	while (lane->waiting.first) {
+		int dead = atomic_load(&lane->port->dead);
+
+		if (dead || lane->failed)
+			fail_list(lane, &lane->waiting, lane->failed ? lane->failed : dead);
+		else if (!start(lane) && lane->hung)
+			faulty_die(lane->port, -ETIMEDOUT); /* nobody would wait in submit() */
+		deliver(lane);
+	}
+}
+
 void faulty_flush(struct lane *lane)
 {
 	struct io *io;
+
+	if (lane->port->sync)
+		return;
 
 	while ((io = list_pop(&lane->queue)))
 		list_add(&lane->waiting, io);
@@ -296,6 +318,8 @@ int faulty_poll(struct lane *lane)
 {
 	int dead = atomic_load_explicit(&lane->port->dead, memory_order_acquire), n;
 
+	if (lane->port->sync)
+		return 0;
 	if (!lane->failed && !dead) {
 		pump(lane);
 		lane->port->ops->poll(lane->inner);
@@ -355,7 +379,8 @@ int faulty_lane_open(struct port *port, enum lane_kind kind, struct lane **ret_l
 	r = port->ops->lane_open(port->inner, kind, &lane->inner);
 	if (r)
 		goto free;
-	r = open_fds(lane);
+	lane->timer_fd = lane->epoll_fd = -1;
+	r = port->sync ? 0 : open_fds(lane);
 	if (r)
 		goto close;
 	for (int i = 0; i < SLOTS; i++) {

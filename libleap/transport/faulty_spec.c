@@ -66,7 +66,7 @@ int fault_spec_parse(const char *text, struct fault_spec *spec, struct donor_uri
 	r = uri_parse_list(text + 1, ret_inner, 1);
 	if (r < 0)
 		return r;
-	return strcmp(ret_inner->scheme, "faulty")
+	return strncmp(ret_inner->scheme, "faulty", 6)
 		       ? 0
 		       : error_set(EINVAL, "faulty: cannot wrap itself");
 }

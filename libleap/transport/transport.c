@@ -8,7 +8,8 @@
 	X(loop)       \
 	X(shm)        \
 	X(tcp)        \
-	X(faulty)
+	X(faulty)     \
+	X(faultysync)
 
 #define TRANSPORT_ENTRY(name) &transport_##name,
 #define TRANSPORT_NAME(name)  ", " #name

@@ -164,7 +164,8 @@ const char *transport_names(void);
  *					answer; at the deadline the port dies (-ETIMEDOUT)
  *   delay-us=N				every request takes so much longer
  * A '+' behind N: that one and every later one. It has no flags, whatever it wraps; requests complete in poll().
+ * faultysync is the same over loop and shm, but completes in submit() as they do.
  */
-extern const struct transport_ops transport_faulty;
+extern const struct transport_ops transport_faulty, transport_faultysync;
 
 #endif

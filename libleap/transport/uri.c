@@ -29,7 +29,7 @@ static const struct scheme {
 	enum form form;
 } schemes[] = {
 	{"loop", FORM_EMPTY}, {"shm", FORM_NAME},  {"tcp", FORM_HOSTS},   {"rdma", FORM_HOSTS},
-	{"auto", FORM_HOSTS}, {"file", FORM_NAME}, {"faulty", FORM_WRAP},
+	{"auto", FORM_HOSTS}, {"file", FORM_NAME}, {"faulty", FORM_WRAP}, {"faultysync", FORM_WRAP},
 };
 
 /* A stretch of the text. */
@@ -377,8 +377,9 @@ static size_t entry_length(const char *at)
 {
 	size_t n = 0;
 
-	if (!strncmp(at, "faulty:", 7)) {
-		n = 7 + strcspn(at + 7, ": \t\r\n");
+	if (!strncmp(at, "faulty:", 7) || !strncmp(at, "faultysync:", 11)) {
+		n = strcspn(at, ":") + 1;
+		n += strcspn(at + n, ": \t\r\n");
 		n += at[n] == ':';
 	}
 	while (at[n] && at[n] != ',' && !is_blank(at[n]))

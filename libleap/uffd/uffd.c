@@ -10,7 +10,7 @@
 
 #define AGAIN_MAX 10000 /* tries of a call that answers EAGAIN; about 10 ms */
 
-static int xioctl(int fd, unsigned long request, void *arg)
+int __attribute__((weak)) uffd_ioctl(int fd, unsigned long request, void *arg)
 {
 	return (int)sys_ret(syscall(SYS_ioctl, fd, request, arg));
 }
@@ -55,7 +55,7 @@ int uffd_open(uint64_t features, bool nonblock, int *ret_fd, bool *ret_user_only
 				 "'sysctl vm.unprivileged_userfaultfd=1', or give this user "
 				 "/dev/userfaultfd",
 				 -fd);
-	err = xioctl(fd, UFFDIO_API, &api);
+	err = uffd_ioctl(fd, UFFDIO_API, &api);
 	if (err) {
 		sys_close(fd);
 		return error_set(-err,
@@ -76,7 +76,7 @@ int uffd_probe(uint64_t mask, uint64_t *ret_features)
 
 	if (fd < 0)
 		return uffd_open(0, true, &fd, &user_only); /* for the sentence */
-	err = xioctl(fd, UFFDIO_API, &api);
+	err = uffd_ioctl(fd, UFFDIO_API, &api);
 	sys_close(fd);
 	if (err)
 		return error_set(-err, "the kernel refused UFFDIO_API (error %d)", -err);
@@ -91,14 +91,14 @@ int uffd_register(int fd, void *addr, size_t len, bool wp)
 		.mode = UFFDIO_REGISTER_MODE_MISSING | (wp ? UFFDIO_REGISTER_MODE_WP : 0),
 	};
 
-	return xioctl(fd, UFFDIO_REGISTER, &reg);
+	return uffd_ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
 int uffd_unregister(int fd, void *addr, size_t len)
 {
 	struct uffdio_range range = {(uintptr_t)addr, len};
 
-	return xioctl(fd, UFFDIO_UNREGISTER, &range);
+	return uffd_ioctl(fd, UFFDIO_UNREGISTER, &range);
 }
 
 /*
@@ -125,7 +125,7 @@ int uffd_copy(int fd, void *dst, const void *src, size_t len, bool wake, size_t 
 			.mode = wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE,
 		};
 
-		err = xioctl(fd, UFFDIO_COPY, &c);
+		err = uffd_ioctl(fd, UFFDIO_COPY, &c);
 		if (!err) {
 			total = len;
 			break;
@@ -155,7 +155,7 @@ int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake, s
 				(holes ? UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES : 0),
 		};
 
-		err = xioctl(fd, UFFDIO_MOVE, &m);
+		err = uffd_ioctl(fd, UFFDIO_MOVE, &m);
 		if (!err) {
 			total = len;
 			break;
@@ -180,7 +180,7 @@ int uffd_wp(int fd, void *addr, size_t len, bool on, bool wake)
 	int err;
 
 	for (int tries = 0; tries < AGAIN_MAX; tries++) {
-		err = xioctl(fd, UFFDIO_WRITEPROTECT, &wp);
+		err = uffd_ioctl(fd, UFFDIO_WRITEPROTECT, &wp);
 		if (err != -EAGAIN)
 			break;
 		sched_yield();
@@ -192,7 +192,7 @@ int uffd_wake(int fd, void *addr, size_t len)
 {
 	struct uffdio_range range = {(uintptr_t)addr, len};
 
-	return xioctl(fd, UFFDIO_WAKE, &range);
+	return uffd_ioctl(fd, UFFDIO_WAKE, &range);
 }
 
 int uffd_poison(int fd, void *addr, size_t len)
@@ -201,7 +201,7 @@ int uffd_poison(int fd, void *addr, size_t len)
 	int err;
 
 	for (int tries = 0; tries < AGAIN_MAX; tries++) {
-		err = xioctl(fd, UFFDIO_POISON, &p);
+		err = uffd_ioctl(fd, UFFDIO_POISON, &p);
 		if (err != -EAGAIN)
 			break;
 		sched_yield();

@@ -32,4 +32,7 @@ int uffd_poison(int fd, void *addr, size_t len);
 /* Reads up to max messages; returns their number, 0 when there are none, or -errno. */
 int uffd_read(int fd, struct uffd_msg *msgs, int max);
 
+/* Every ioctl on a userfaultfd goes through here; weak, so that a test can put its own in place. 0 or -errno. */
+int uffd_ioctl(int fd, unsigned long request, void *arg);
+
 #endif

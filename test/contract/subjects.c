@@ -17,6 +17,7 @@ static const struct subject subjects[] = {
 	{.name = "tcp sockets", .uri = "tcp://$TCP"},
 	{.name = "tcp sockets IPv6", .uri = "tcp://$TCP6"},
 	{.name = "faulty over loop", .uri = "faulty:delay-us=200:loop:"},
+	{.name = "faultysync over loop", .uri = "faultysync::loop:"},
 	{.name = "faulty over loop lz4", .uri = "faulty::loop:", .compress = true},
 	{.name = "faulty over shm", .uri = "faulty:delay-us=200:shm:$SHM"},
 	{.name = "faulty over tcp", .uri = "faulty:delay-us=200:tcp://$TCP", .io_uring = true},
