@@ -211,3 +211,21 @@ int flags_parse(const struct command_line *line, int argc, char **argv, int *ret
 	*ret_first = optind;
 	return err;
 }
+
+int flags_parse_with_env(const struct command_line *line, int argc, char **argv, int *ret_first)
+{
+	int err;
+
+	config_defaults(line->config);
+	err = flags_parse(line, argc, argv, ret_first);
+	for (unsigned i = 0; i < config_table_count && !err; i++) {
+		char name[64];
+		const char *value;
+
+		config_env_name(&config_table[i], name, sizeof(name));
+		value = line->given[i] ? NULL : getenv(name);
+		if (value && config_set(line->config, config_table[i].name, value))
+			err = error_prefix(-EINVAL, name);
+	}
+	return err;
+}

@@ -44,5 +44,8 @@ struct command_line {
 /* Index of the first word that is no flag in *ret_first (argv may be permuted). 0, FLAGS_HELP, or
  * -EINVAL and others with the sentence set. */
 int flags_parse(const struct command_line *line, int argc, char **argv, int *ret_first);
+/* The same, and fills line->config: defaults, then the LEAP_* variables, then the flags. A flag
+ * mends a variable that is wrong. line->given must be there. */
+int flags_parse_with_env(const struct command_line *line, int argc, char **argv, int *ret_first);
 
 #endif

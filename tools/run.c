@@ -106,25 +106,8 @@ static int parse(int argc, char **argv, struct run *run, struct config *config, 
 		.config = config,
 		.given = given,
 	};
-	int err;
 
-	config_defaults(config);
-	err = flags_parse(&line, argc, argv, ret_first);
-	if (err)
-		return err;
-	/* the environment comes first, so that a flag may mend what it says */
-	config_defaults(config);
-	for (unsigned i = 0; i < config_table_count; i++) {
-		char name[64];
-		const char *value;
-
-		config_env_name(&config_table[i], name, sizeof(name));
-		value = given[i] ? given[i] : getenv(name);
-		err = value ? config_set(config, config_table[i].name, value) : 0;
-		if (err)
-			return given[i] ? err : error_prefix(err, name);
-	}
-	return 0;
+	return flags_parse_with_env(&line, argc, argv, ret_first);
 }
 
 static int check_all(const struct config *config)
