@@ -21,6 +21,7 @@
 #include "libleap/evict.h"
 #include "libleap/fetch.h"
 #include "libleap/log.h"
+#include "libleap/region_int.h"
 #include "libleap/session.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/mem.h"
@@ -174,14 +175,9 @@ static int rearm(struct leap *leap)
 
 			if (!r->armed[s])
 				continue;
-			err = uffd_register(
-				region_shard(r, first)->uffd, region_page_addr(r, first),
-				(region_stripe_end(r, first) - first) << LEAP_PAGE_SHIFT,
-				!leap->can_move || leap->has_wp);
+			err = region_register(r, first, region_stripe_end(r, first));
 			if (err)
-				return error_set(-err,
-						 "cannot register memory in the child: error %d",
-						 -err);
+				return err;
 		}
 	}
 	return 0;

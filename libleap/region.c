@@ -91,6 +91,7 @@ static void free_metadata(struct leap_region *r)
 	mem_unmap(r->extents, r->nextents * sizeof(*r->extents));
 	mem_unmap(r->armed, r->nstripes);
 	mem_free(r->views);
+	ranges_clear(&r->holes);
 	mem_free(r);
 }
 
@@ -117,8 +118,10 @@ static struct leap_region *new_region(struct leap *leap, char *addr, size_t npag
 }
 
 /* Pages that are mapped already belong to us now. Shard lock held; the stripe is registered. */
-static void scan_resident(struct shard *shard, struct leap_region *r, size_t first, size_t end)
+static int scan_resident(struct leap_region *r, uintptr_t from, uintptr_t to)
 {
+	size_t first = region_page_index(r, (void *)from), end = region_page_index(r, (void *)to);
+	struct shard *shard = region_shard(r, first);
 	unsigned char there[4096];
 	int64_t held = 0;
 
@@ -126,7 +129,7 @@ static void scan_resident(struct shard *shard, struct leap_region *r, size_t fir
 		size_t n = end - first < sizeof(there) ? end - first : sizeof(there);
 
 		if (syscall(SYS_mincore, region_page_addr(r, first), n << LEAP_PAGE_SHIFT, there))
-			return;
+			break;
 		for (size_t i = 0; i < n; i++) {
 			struct extent *e = &r->extents[(first + i) / EXTENT_PAGES];
 
@@ -139,6 +142,7 @@ static void scan_resident(struct shard *shard, struct leap_region *r, size_t fir
 		first += n;
 	}
 	budget_add(r->leap, held, 0);
+	return 0;
 }
 
 static void init_extents(struct leap_region *r, size_t first, size_t end)
@@ -152,26 +156,18 @@ int region_arm_stripe(struct leap_region *r, size_t stripe)
 	size_t first = stripe * REGION_STRIPE_PAGES, end = region_stripe_end(r, first);
 	size_t scan_end = r->reserved && r->high_page < end ? r->high_page : end;
 	struct shard *shard = region_shard(r, first);
-	char *addr = region_page_addr(r, first);
-	size_t len = (end - first) << LEAP_PAGE_SHIFT;
 	int err = 0;
 
 	lock_acquire(&shard->lock);
 	if (r->armed[stripe])
 		goto unlock;
-	sys_madvise(addr, len, MADV_NOHUGEPAGE);
-	err = uffd_register(shard->uffd, addr, len, !r->leap->can_move || r->leap->has_wp);
-	if (err) {
-		error_set(-err,
-			  "userfaultfd refuses %zu bytes at %p (error %d): is the range private "
-			  "anonymous memory, and vm.max_map_count large enough?",
-			  len, (void *)addr, -err);
+	err = region_register(r, first, end);
+	if (err)
 		goto unlock;
-	}
 	init_extents(r, first, end);
 	__atomic_store_n(&r->armed[stripe], 1, __ATOMIC_RELEASE);
 	if (scan_end > first)
-		scan_resident(shard, r, first, scan_end);
+		region_each_part(r, first, scan_end, scan_resident);
 unlock:
 	lock_release(&shard->lock);
 	return err;

@@ -18,6 +18,7 @@
 #include "libleap/lock.h"
 #include "libleap/page.h"
 #include "libleap/prefetch/prefetch.h"
+#include "libleap/util/ranges.h"
 #include "libleap/util/sys.h"
 
 #define EXTENT_PAGES        64
@@ -71,6 +72,7 @@ struct leap_region {
 	size_t high_page; /* first page never committed (reserved regions) */
 	size_t committed_pages;
 	struct region_view *views; /* one a shard */
+	struct ranges holes; /* region_hole.c */
 	struct leap_region *next;
 };
 
@@ -126,8 +128,6 @@ struct leap_region *region_find(struct leap *leap, const void *addr);
 /* Registers whatever must be registered now that the total of committed pages is what it is. */
 int regions_arm_if_needed(struct leap *leap);
 int region_arm_stripe(struct leap_region *r, size_t stripe);
-/* Child of fork: stripes that were armed are registered anew. */
-int regions_rearm(struct leap *leap);
 
 /* Brings all pages of [first, first + n) home; -EIO lost, -ENOMEM. App context. */
 int region_bring_home(struct leap_region *r, size_t first, size_t n);

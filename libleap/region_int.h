@@ -19,6 +19,11 @@ void region_unpin_pages(struct leap_region *r, size_t first, size_t n);
 int region_evict_pages(struct leap_region *r, size_t first, size_t n);
 /* Moves the extents to the front of the eviction queue. */
 void region_cold(struct leap_region *r, size_t first, size_t n);
+/* Registers [first, end), one stripe's pages at most, with its userfaultfd; holes are left out. */
+int region_register(struct leap_region *r, size_t first, size_t end);
+/* fn for each part of pages [first, end) between holes, until one fails. SESSION lock held. */
+int region_each_part(struct leap_region *r, size_t first, size_t end,
+		     int (*fn)(struct leap_region *r, uintptr_t from, uintptr_t to));
 /* Hints to the fault threads. */
 void region_hint(struct leap_region *r, size_t first, size_t n);
 

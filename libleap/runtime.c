@@ -108,6 +108,15 @@ void runtime_no_recycle(struct leap *leap)
 	__atomic_store_n(&leap->recycle, false, __ATOMIC_RELAXED);
 }
 
+unsigned runtime_threads(const struct leap *leap)
+{
+	unsigned n = (unsigned)leap->evictor_runs + leap->keeper_runs;
+
+	for (unsigned s = 0; s < leap->nshards; s++)
+		n += leap->shards[s].thread_runs;
+	return n;
+}
+
 int runtime_fd_floor(const struct leap *leap)
 {
 	return fd_lowest();

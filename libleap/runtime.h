@@ -48,6 +48,11 @@ void region_discard(struct leap_region *region, void *addr, size_t len);
  * come home. -ENOMEM: the limit does not allow it. */
 int region_pin(struct leap_region *region, const void *addr, size_t len);
 void region_unpin(struct leap_region *region, const void *addr, size_t len);
+/* The program places a mapping of its own on the range, whose content was released or will be: it is not managed from
+ * now on. -ENOMEM. */
+int region_exclude(struct leap_region *region, void *addr, size_t len);
+/* The range is managed again; remap: as fresh memory, in the place of whatever was mapped there. -ENOMEM. */
+int region_include(struct leap_region *region, void *addr, size_t len, bool remap);
 /* Moves the content of [from, from + len) to [to, to + len), both committed, not overlapping; `from` reads as
  * zeroes afterwards. 0, or -EIO when a page is lost. */
 int region_move(struct leap_region *region, void *from, void *to, size_t len);
@@ -68,6 +73,8 @@ void runtime_fork_child(struct leap *leap);
 
 /* Frames may be referenced behind our back (vmsplice, MSG_ZEROCOPY): never reuse frames from now on. */
 void runtime_no_recycle(struct leap *leap);
+/* How many threads the pager runs in this process. */
+unsigned runtime_threads(const struct leap *leap);
 /* At exit of the process: removes what it published. Nothing else; the kernel cleans up. */
 void runtime_exit(struct leap *leap);
 /* Descriptors that the program must not close: true if fd belongs to the pager. */

@@ -3,28 +3,34 @@
  * heap.c - the malloc family.
  *
  * Pager code and the C library's allocations on its behalf (in_runtime()) are served from mem.h, everything else by
- * the private jemalloc. A pointer is given back to where it came from, which its address tells.
+ * the private jemalloc. A pointer is given back to where it came from, which its address tells; one that is
+ * neither ours nor jemalloc's came from the C library's allocator (a library opened with RTLD_DEEPBIND).
+ *
+ * cfree() is gone from the C library's headers, but programs linked before 2017 still call it.
  */
+#include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 
+#include "libleap/lock.h"
 #include "libleap/util/mem.h"
+#include "preload/heap.h"
 #include "preload/preload.h"
 
-void *leap_je_malloc(size_t size);
-void *leap_je_calloc(size_t n, size_t size);
-void *leap_je_realloc(void *p, size_t size);
-void leap_je_free(void *p);
-void *leap_je_aligned_alloc(size_t align, size_t size);
-int leap_je_posix_memalign(void **ret, size_t align, size_t size);
-void *leap_je_memalign(size_t align, size_t size);
-void *leap_je_valloc(size_t size);
-size_t leap_je_malloc_usable_size(void *p);
+#define ALIGN_MIN 16
 
 const char *leap_je_malloc_conf =
 	"retain:true,thp:never,metadata_thp:disabled,background_thread:false,"
 	"dss:disabled,oversize_threshold:0,dirty_decay_ms:10000,"
 	"muzzy_decay_ms:0";
+/* A program's own MALLOC_CONF must not undo what the pager relies on. */
+const char *leap_je_malloc_conf_2_conf_harder = "retain:true,thp:never,metadata_thp:disabled,"
+						"background_thread:false,dss:disabled";
+
+/* The C library's own, by their other names. */
+void __libc_free(void *p);
+void *__libc_realloc(void *p, size_t size);
 
 static void *nomem(void *p)
 {
@@ -33,10 +39,35 @@ static void *nomem(void *p)
 	return p;
 }
 
+static bool jemallocs(const void *p)
+{
+	return managed(p, 1) || !p || !preload_ready() || hooks_own(p);
+}
+
+static void *runtime_alloc(size_t size)
+{
+	sigset_t saved;
+	void *p;
+
+	lock_app_enter(&saved);
+	p = mem_alloc(size ? size : 1);
+	lock_app_leave(&saved);
+	return nomem(p);
+}
+
+static void runtime_free(void *p)
+{
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	mem_free(p);
+	lock_app_leave(&saved);
+}
+
 EXPORT void *malloc(size_t size)
 {
 	if (unlikely(in_runtime()))
-		return nomem(mem_alloc(size ? size : 1));
+		return runtime_alloc(size);
 	return leap_je_malloc(size);
 }
 
@@ -48,15 +79,25 @@ EXPORT void *calloc(size_t n, size_t size)
 		return leap_je_calloc(n, size);
 	if (__builtin_mul_overflow(n, size, &bytes))
 		return nomem(NULL);
-	return nomem(mem_alloc(bytes ? bytes : 1));
+	return runtime_alloc(bytes);
+}
+
+static void free_other(void *p)
+{
+	if (mem_owns(p))
+		runtime_free(p);
+	else if (jemallocs(p))
+		leap_je_free(p);
+	else
+		__libc_free(p);
 }
 
 EXPORT void free(void *p)
 {
-	if (unlikely(mem_owns(p)))
-		mem_free(p);
-	else
+	if (likely(managed(p, 1)))
 		leap_je_free(p);
+	else
+		free_other(p);
 }
 
 EXPORT void cfree(void *p)
@@ -73,7 +114,7 @@ static void *realloc_runtime(void *p, size_t size)
 	if (!q)
 		return NULL;
 	memcpy(q, p, old < size ? old : size);
-	mem_free(p);
+	runtime_free(p);
 	return q;
 }
 
@@ -81,8 +122,10 @@ EXPORT void *realloc(void *p, size_t size)
 {
 	if (unlikely(mem_owns(p)))
 		return realloc_runtime(p, size);
-	if (unlikely(!p && in_runtime()))
+	if (unlikely(!p))
 		return malloc(size);
+	if (unlikely(!jemallocs(p)))
+		return __libc_realloc(p, size);
 	return leap_je_realloc(p, size);
 }
 
@@ -95,10 +138,26 @@ EXPORT void *reallocarray(void *p, size_t n, size_t size)
 	return realloc(p, bytes);
 }
 
+/* Any alignment is good for the C library: it takes the next power of two. */
+static void *aligned(size_t align, size_t size)
+{
+	size_t power = sizeof(void *);
+
+	if (align > SIZE_MAX / 2 + 1) {
+		errno = EINVAL;
+		return NULL;
+	}
+	while (power < align)
+		power *= 2;
+	if (power == sizeof(void *) || unlikely(in_runtime() && power <= ALIGN_MIN))
+		return malloc(size);
+	return nomem(leap_je_memalign(power, size));
+}
+
 EXPORT int posix_memalign(void **ret, size_t align, size_t size)
 {
-	if (unlikely(in_runtime() && align <= 16)) {
-		*ret = mem_alloc(size ? size : 1);
+	if (unlikely(in_runtime() && align <= ALIGN_MIN)) {
+		*ret = runtime_alloc(size);
 		return *ret ? 0 : ENOMEM;
 	}
 	return leap_je_posix_memalign(ret, align, size);
@@ -106,31 +165,31 @@ EXPORT int posix_memalign(void **ret, size_t align, size_t size)
 
 EXPORT void *aligned_alloc(size_t align, size_t size)
 {
-	return leap_je_aligned_alloc(align, size);
+	return aligned(align, size);
 }
 
 EXPORT void *memalign(size_t align, size_t size)
 {
-	if (unlikely(in_runtime() && align <= 16))
-		return malloc(size);
-	return leap_je_memalign(align, size);
+	return aligned(align, size);
 }
 
 EXPORT void *valloc(size_t size)
 {
-	return leap_je_valloc(size);
+	return aligned(LEAP_PAGE_BYTES, size);
 }
 
 EXPORT void *pvalloc(size_t size)
 {
 	if (size > SIZE_MAX - LEAP_PAGE_MASK)
 		return nomem(NULL);
-	return leap_je_valloc((size + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK);
+	return aligned(LEAP_PAGE_BYTES, (size + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK);
 }
 
 EXPORT size_t malloc_usable_size(void *p)
 {
 	if (unlikely(mem_owns(p)))
 		return mem_usable(p);
+	if (unlikely(!jemallocs(p)))
+		return ((size_t(*)(void *))dlsym(RTLD_NEXT, "malloc_usable_size"))(p);
 	return leap_je_malloc_usable_size(p);
 }

@@ -11,8 +11,9 @@
 
 #include "libleap/error.h"
 #include "libleap/util/fmt.h"
+#include "preload/heap.h"
 #include "preload/preload.h"
-#include "preload/range.h"
+#include "preload/space.h"
 
 typedef struct extent_hooks_s extent_hooks_t;
 struct extent_hooks_s {
@@ -27,20 +28,17 @@ struct extent_hooks_s {
 	bool (*merge)(extent_hooks_t *, void *, size_t, void *, size_t, bool, unsigned);
 };
 
-int leap_je_mallctl(const char *name, void *old, size_t *old_len, void *new_value, size_t new_len);
-
 static void *hook_alloc(extent_hooks_t *hooks, void *want, size_t size, size_t align, bool *zero,
 			bool *commit, unsigned arena)
 {
 	void *addr;
 
 	if (want) {
-		if (!managed(want, size) || !range_take_at(want, size))
+		if (!managed(want, size) || !space_take_at(want, size))
 			return NULL;
-		region_commit(preload.region, want, size);
 		addr = want;
 	} else {
-		addr = managed_take(size, align < LEAP_PAGE_BYTES ? LEAP_PAGE_BYTES : align);
+		addr = space_take(size, align < LEAP_PAGE_BYTES ? LEAP_PAGE_BYTES : align);
 	}
 	if (addr)
 		*zero = *commit = true;
@@ -52,7 +50,7 @@ static bool hook_dalloc(extent_hooks_t *hooks, void *addr, size_t size, bool com
 {
 	if (!managed(addr, size))
 		return sys_munmap(addr, size) != 0;
-	managed_give(addr, size);
+	space_give(addr, size);
 	return false;
 }
 
@@ -132,9 +130,44 @@ int leap_raw_madvise(void *addr, size_t len, int advice);
 int leap_raw_mprotect(void *addr, size_t len, int prot);
 int leap_raw_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
+/*
+ * What jemalloc maps itself: extents of its first allocations, and tables. Few, and hardly ever unmapped. An entry
+ * is written once; unmapping the edges of one (alignment) makes it no less true.
+ */
+#define OWN_MAX 256
+
+static struct {
+	char *addr;
+	size_t len; /* 0: not yet valid */
+} own[OWN_MAX];
+static unsigned nown;
+
 void *leap_raw_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
-	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, off);
+	void *p = (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, off);
+	unsigned i;
+
+	if (p == MAP_FAILED || flags & MAP_FIXED)
+		return p;
+	i = __atomic_fetch_add(&nown, 1, __ATOMIC_RELAXED);
+	if (i < OWN_MAX) {
+		own[i].addr = p;
+		__atomic_store_n(&own[i].len, len, __ATOMIC_RELEASE);
+	}
+	return p;
+}
+
+bool hooks_own(const void *p)
+{
+	unsigned n = __atomic_load_n(&nown, __ATOMIC_RELAXED);
+
+	if (n > OWN_MAX) /* too many to know: take it for jemalloc's */
+		return true;
+	for (unsigned i = 0; i < n; i++)
+		if ((uintptr_t)p - (uintptr_t)own[i].addr <
+		    __atomic_load_n(&own[i].len, __ATOMIC_ACQUIRE))
+			return true;
+	return false;
 }
 
 int leap_raw_munmap(void *addr, size_t len)
@@ -158,6 +191,6 @@ int leap_raw_mprotect(void *addr, size_t len, int prot)
  */
 int leap_raw_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-	process_register_fork();
+	fork_register();
 	return pthread_atfork(prepare, parent, child);
 }

@@ -1,215 +1,171 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * map_fixed.c - mappings placed over managed memory, and moving managed memory.
+ * map_fixed.c - mappings placed over the reservation.
  *
  * A fixed anonymous mapping over managed memory is what the program wants to read as zeroes again: the content is
  * dropped and the protection set, no new mapping is made, so that the registration with userfaultfd survives. Any
- * other fixed mapping (a file, shared memory) is made for real; that range is *foreign* from then on and its
- * addresses are not used again.
+ * other fixed mapping (a file, shared memory, a stack) is made for real; that part is foreign until it is
+ * unmapped or covered by anonymous memory again.
  */
 #include <errno.h>
-#include <stdarg.h>
 
-#include "libleap/lock.h"
-#include "libleap/log.h"
 #include "preload/map.h"
 #include "preload/preload.h"
-#include "preload/range.h"
 
-#define FOREIGN_MAX 1024
+/* Fixed mappings that are the kernel's although they are private and anonymous. */
+#define FOREIGN_FLAGS (MAP_SHARED | MAP_STACK | MAP_GROWSDOWN | MAP_HUGETLB)
 
-static struct {
-	char *from, *to;
-} foreign[FOREIGN_MAX];
-static unsigned nforeign;
-static struct lock foreign_lock = LOCK_INIT(LOCK_RANK_RANGE);
-
-static bool foreign_add(char *from, char *to)
+int map_reclaim(char *from, char *to)
 {
-	sigset_t saved;
-	bool ok;
+	int err = region_include(preload.region, from, (size_t)(to - from), true);
 
-	lock_app_enter(&saved);
-	lock_acquire(&foreign_lock);
-	ok = nforeign < FOREIGN_MAX;
-	if (ok) {
-		foreign[nforeign].from = from;
-		foreign[nforeign++].to = to;
-	}
-	lock_release(&foreign_lock);
-	lock_app_leave(&saved);
-	return ok;
+	if (err)
+		return err;
+	space_unmark(MARK_FOREIGN, from, (size_t)(to - from));
+	space_unreserve(from, (size_t)(to - from));
+	return 0;
 }
 
-/* End of the part from `at` on that is all foreign or all ours; *ret_foreign tells which. */
-static char *foreign_edge(char *at, char *to, bool *ret_foreign)
+static int fresh_part(const struct map_call *call, char *from, char *to, enum space_kind kind)
 {
-	*ret_foreign = false;
-	for (unsigned i = 0; i < nforeign; i++) {
-		if (foreign[i].from <= at && at < foreign[i].to) {
-			*ret_foreign = true;
-			return foreign[i].to < to ? foreign[i].to : to;
-		}
-		if (foreign[i].from > at && foreign[i].from < to)
-			to = foreign[i].from;
+	size_t len = (size_t)(to - from);
+
+	if (kind == SPACE_FOREIGN && map_reclaim(from, to))
+		return ENOMEM;
+	if (kind == SPACE_FREE || kind == SPACE_FOREIGN)
+		return space_take_at(from, len) ? 0 : ENOMEM;
+	space_plain(from, len);
+	region_discard(preload.region, from, len);
+	return 0;
+}
+
+int map_fresh(char *from, char *to)
+{
+	struct map_call call = {.fn = fresh_part, .addr = from};
+
+	return map_each(&call, (size_t)(to - from), true) ? -errno : 0;
+}
+
+static int take_part(const struct map_call *call, char *from, char *to, enum space_kind kind)
+{
+	return kind != SPACE_FREE || space_take_at(from, (size_t)(to - from)) ? 0 : ENOMEM;
+}
+
+/* Free parts are ours first: another thread must not get them meanwhile. */
+int map_foreign_begin(char *from, char *to)
+{
+	struct map_call call = {.fn = take_part, .addr = from};
+
+	if (map_each(&call, (size_t)(to - from), true))
+		return -errno;
+	return region_exclude(preload.region, from, (size_t)(to - from));
+}
+
+static int made_part(const struct map_call *call, char *from, char *to, enum space_kind kind)
+{
+	if (kind == SPACE_OURS)
+		space_abandon(from, (size_t)(to - from));
+	return 0;
+}
+
+static int unmade_part(const struct map_call *call, char *from, char *to, enum space_kind kind)
+{
+	if (kind == SPACE_OURS)
+		region_include(preload.region, from, (size_t)(to - from), false);
+	return 0;
+}
+
+void map_foreign_end(char *from, char *to, bool made)
+{
+	struct map_call call = {.fn = made ? made_part : unmade_part, .addr = from};
+	int saved = errno;
+
+	map_each(&call, (size_t)(to - from), true);
+	if (made)
+		space_mark(MARK_FOREIGN, from, (size_t)(to - from));
+	errno = saved;
+}
+
+static bool plain(int flags)
+{
+	return flags & MAP_PRIVATE && flags & MAP_ANONYMOUS && !(flags & FOREIGN_FLAGS);
+}
+
+static int fixed_plain(char *from, char *to, int prot, int flags)
+{
+	int err = map_fresh(from, to);
+
+	if (!err && prot != (PROT_READ | PROT_WRITE)) {
+		err = sys_mprotect(from, (size_t)(to - from), prot);
+		space_mark(MARK_GUARDED, from, (size_t)(to - from));
 	}
+	if (!err && flags & MAP_LOCKED)
+		map_lock(from, to); /* as far as it goes, like the kernel */
+	return -err;
+}
+
+static int fixed_foreign(char *from, char *to, int prot, int flags, int fd, off_t off)
+{
+	int err = map_foreign_begin(from, to);
+	long p;
+
+	if (err)
+		return -err;
+	flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
+	p = syscall(SYS_mmap, from, to - from, prot, flags, fd, off);
+	map_foreign_end(from, to, p != -1);
+	return p == -1 ? errno : 0;
+}
+
+/* One side of the reservation's borders, with its part of the file. */
+static int fixed_side(char *from, char *to, int prot, int flags, int fd, off_t off)
+{
+	if (!managed(from, (size_t)(to - from)))
+		return syscall(SYS_mmap, from, to - from, prot, flags, fd, off) == -1 ? errno : 0;
+	return plain(flags) ? fixed_plain(from, to, prot, flags)
+			    : fixed_foreign(from, to, prot, flags, fd, off);
+}
+
+static char *next_border(char *from, char *to)
+{
+	if (from < preload.start)
+		return to < preload.start ? to : preload.start;
+	if (from < preload.end)
+		return to < preload.end ? to : preload.end;
 	return to;
 }
 
-/* Allocated parts of [from, to), without those that are free. fn gets each. */
-static void each_allocated(char *from, char *to, void (*fn)(char *from, char *to))
+static bool in_use(char *from, char *to)
 {
 	while (from < to) {
-		char *free_at;
-		size_t free_len;
+		enum space_kind kind;
 
-		if (!range_next_free(from, &free_at, &free_len) || free_at >= to) {
-			fn(from, to);
-			return;
-		}
-		if (free_at > from)
-			fn(from, free_at);
-		from = free_at + free_len;
+		from = space_part(from, to, &kind);
+		if (kind == SPACE_OURS || kind == SPACE_FOREIGN)
+			return true;
 	}
-}
-
-static void release_part(char *from, char *to)
-{
-	while (from < to) {
-		bool theirs;
-		char *edge = foreign_edge(from, to, &theirs);
-
-		if (theirs)
-			syscall(SYS_munmap, from, edge - from);
-		else
-			managed_give(from, (size_t)(edge - from));
-		from = edge;
-	}
-}
-
-void map_release(char *from, char *to)
-{
-	each_allocated(from, to, release_part);
-}
-
-static void drop_part(char *from, char *to)
-{
-	region_discard(preload.region, from, (size_t)(to - from));
-}
-
-/* The free parts of [from, to) become the program's. */
-static void take_free(char *from, char *to)
-{
-	while (from < to) {
-		char *free_at;
-		size_t len;
-
-		if (!range_next_free(from, &free_at, &len) || free_at >= to)
-			return;
-		if (free_at + len > to)
-			len = (size_t)(to - free_at);
-		if (range_take_at(free_at, len))
-			region_commit(preload.region, free_at, len);
-		from = free_at + len;
-	}
-}
-
-static bool any_foreign(char *from, char *to)
-{
-	bool theirs;
-
-	return foreign_edge(from, to, &theirs) != to || theirs;
-}
-
-static void *fixed_anonymous(char *from, char *to, int prot)
-{
-	take_free(from, to);
-	drop_part(from, to);
-	if (prot != (PROT_READ | PROT_WRITE))
-		__atomic_store_n(&preload.protected, true, __ATOMIC_RELAXED);
-	if (syscall(SYS_mprotect, from, to - from, prot))
-		return MAP_FAILED;
-	return from;
+	return false;
 }
 
 void *map_fixed(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
 	char *from = addr, *to = from + map_round(len);
+	int err = 0;
 
-	if ((uintptr_t)addr & LEAP_PAGE_MASK || !len || to <= from) {
-		errno = EINVAL;
+	if ((uintptr_t)addr & LEAP_PAGE_MASK || off & (off_t)LEAP_PAGE_MASK)
+		err = EINVAL;
+	else if (flags & MAP_FIXED_NOREPLACE && in_use(from, to))
+		err = EEXIST;
+	while (!err && from < to) {
+		char *edge = next_border(from, to);
+
+		err = fixed_side(from, edge, prot, flags, fd, off);
+		off += flags & MAP_ANONYMOUS ? 0 : edge - from;
+		from = edge;
+	}
+	if (err) {
+		errno = err;
 		return MAP_FAILED;
 	}
-	if (flags & MAP_FIXED_NOREPLACE || from < preload.start || to > preload.end) {
-		errno = flags & MAP_FIXED_NOREPLACE ? EEXIST : ENOMEM;
-		return MAP_FAILED;
-	}
-	if (flags & MAP_PRIVATE && flags & MAP_ANONYMOUS && !any_foreign(from, to))
-		return fixed_anonymous(from, to, prot);
-	take_free(from, to);
-	if (!any_foreign(from, to)) {
-		region_discard(preload.region, from, (size_t)(to - from));
-		if (!foreign_add(from, to)) {
-			errno = ENOMEM;
-			return MAP_FAILED;
-		}
-	}
-	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, off);
-}
-
-static void *move_to(char *old, size_t old_len, char *to, size_t new_len)
-{
-	size_t keep = old_len < new_len ? old_len : new_len;
-
-	region_move(preload.region, old, to, keep);
-	managed_give(old, old_len);
-	return to;
-}
-
-/* MREMAP_FIXED onto managed or other addresses is rare and refused; the program can copy. */
-static void *remap_managed(char *old, size_t old_len, size_t new_len, int flags)
-{
-	void *to;
-
-	if (new_len <= old_len) {
-		if (new_len < old_len)
-			map_release(old + new_len, old + old_len);
-		return old;
-	}
-	if (range_take_at(old + old_len, new_len - old_len)) {
-		region_commit(preload.region, old + old_len, new_len - old_len);
-		return old;
-	}
-	if (!(flags & MREMAP_MAYMOVE) || flags & ~MREMAP_MAYMOVE)
-		return NULL;
-	to = managed_take(new_len, LEAP_PAGE_BYTES);
-	return to ? move_to(old, old_len, to, new_len) : NULL;
-}
-
-EXPORT void *mremap(void *old, size_t old_len, size_t new_len, int flags, ...)
-{
-	void *want = NULL, *p;
-
-	if (flags & MREMAP_FIXED) {
-		va_list ap;
-
-		va_start(ap, flags);
-		want = va_arg(ap, void *);
-		va_end(ap);
-	}
-	if (in_runtime() || (!managed(old, old_len ? old_len : 1) &&
-			     !(flags & MREMAP_FIXED && managed(want, new_len))))
-		return (void *)syscall(SYS_mremap, old, old_len, new_len, flags, want);
-	if ((uintptr_t)old & LEAP_PAGE_MASK || !new_len || !map_round(new_len)) {
-		errno = EINVAL;
-		return MAP_FAILED;
-	}
-	p = flags & ~MREMAP_MAYMOVE
-		    ? NULL
-		    : remap_managed(old, map_round(old_len), map_round(new_len), flags);
-	if (!p) {
-		errno = ENOMEM;
-		return MAP_FAILED;
-	}
-	return p;
+	return addr;
 }

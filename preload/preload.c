@@ -8,7 +8,7 @@
 #include "libleap/log.h"
 #include "libleap/util/mem.h"
 #include "preload/preload.h"
-#include "preload/range.h"
+#include "preload/space.h"
 
 #define EXIT_LEAP 125 /* the program was not started */
 
@@ -28,7 +28,7 @@ static void strip_environment(void)
 		at = strstr(value, "libleap_preload.so");
 		if (!at)
 			continue;
-		end = at + strlen("libleap_preload.so");
+		end = at + strcspn(at, ": ");
 		while (at > value && at[-1] != ':' && at[-1] != ' ')
 			at--;
 		while (*end == ':' || *end == ' ')
@@ -66,23 +66,6 @@ static int open_log(const struct config *config)
 	return 0;
 }
 
-void *managed_take(size_t len, size_t align)
-{
-	void *addr = range_take(len, align);
-
-	if (addr)
-		region_commit(preload.region, addr, len);
-	return addr;
-}
-
-void managed_give(void *addr, size_t len)
-{
-	if (__atomic_load_n(&preload.protected, __ATOMIC_RELAXED))
-		sys_mprotect(addr, len, PROT_READ | PROT_WRITE);
-	region_release(preload.region, addr, len);
-	range_give(addr, len);
-}
-
 static int start(struct config *config)
 {
 	int err;
@@ -100,7 +83,7 @@ static int start(struct config *config)
 	preload.start = leap_region_addr(preload.region);
 	preload.end = preload.start + leap_region_bytes(preload.region);
 	preload.map_min = config->map_min;
-	if (range_init(preload.start, leap_region_bytes(preload.region)))
+	if (space_init(preload.start, leap_region_bytes(preload.region)))
 		return error_set(ENOMEM, "no memory for the table of managed ranges");
 	__atomic_store_n(&preload.ready, true, __ATOMIC_RELEASE);
 	return hooks_install();
@@ -115,9 +98,12 @@ __attribute__((constructor(101))) static void preload_start(void)
 		error_set(ENOMEM, "no memory");
 		die();
 	}
-	process_register_fork();
+	fork_register();
+	fork_resolve();
+	threads_prepare();
 	if (start(config))
 		die();
+	threads_hide(runtime_threads(preload.leap));
 	if (!config->follow_exec)
 		strip_environment();
 	mem_unmap(config, sizeof(*config));

@@ -5,11 +5,13 @@
  *   preload.c    the constructor: from LEAP_* to a session and a reservation of managed addresses
  *   heap.c       the malloc family, on a private jemalloc
  *   hooks.c      where that jemalloc gets its memory
- *   map.c        mmap() and its relatives on managed addresses
- *   map_fixed.c  the hard cases of mmap() and mremap()
- *   process.c    fork, threads' stacks
+ *   space.c      which managed addresses are free, and what was asked for on the others
+ *   map.c        mmap(), munmap() and their relatives on managed addresses; with it map_fixed.c (mappings over
+ *                managed memory), remap.c (mremap), advise.c (madvise, mprotect, mincore), mlock.c, brk.c
+ *   forking.c    fork and its relatives
+ *   threads.c    the pager's threads are no threads of the program; stacks the program chose itself
  *   fds.c        descriptors that the program must not close
- *   range.c      which managed addresses are free
+ *   syscall.c    syscall(): the same for programs that go around the C library
  */
 #ifndef LEAP_PRELOAD_H
 #define LEAP_PRELOAD_H
@@ -31,7 +33,6 @@ struct preload {
 	struct leap_region *region;
 	char *start, *end; /* of the reservation */
 	size_t map_min;
-	bool protected; /* atomic: mprotect() was used on managed memory once */
 };
 
 extern struct preload preload;
@@ -41,7 +42,7 @@ static inline bool preload_ready(void)
 	return __atomic_load_n(&preload.ready, __ATOMIC_ACQUIRE);
 }
 
-/* Does any part of [addr, addr + len) lie in the reservation? Never true before it exists. */
+/* Does any part of [addr, addr + len) lie in the reservation? Never true before it exists, or when the range wraps. */
 static inline bool managed(const void *addr, size_t len)
 {
 	const char *a = addr;
@@ -49,14 +50,22 @@ static inline bool managed(const void *addr, size_t len)
 	return preload_ready() && a < preload.end && a + len > preload.start;
 }
 
-/* A managed, committed, zeroed range; NULL when the reservation is used up. */
-void *managed_take(size_t len, size_t align);
-/* Its content and its addresses are given back. */
-void managed_give(void *addr, size_t len);
-
 /* hooks.c: makes every arena of the private jemalloc take its memory from the reservation. */
 int hooks_install(void);
-/* process.c: fork handlers, before any other library's. Idempotent. */
-void process_register_fork(void);
+
+/* forking.c: fork handlers, before any other library's. Idempotent. */
+void fork_register(void);
+/* Finds the C library's functions while that is harmless. */
+void fork_resolve(void);
+/* Around any call that makes a process with a copy of this one's memory. begin: 0, or -1 with errno. */
+int fork_begin(void);
+void fork_parent(void);
+void fork_child(void);
+
+/* threads.c: before the pager's threads are started, and after (n of them). */
+void threads_prepare(void);
+void threads_hide(unsigned n);
+/* True while the C library takes the program for single-threaded. */
+bool threads_single(void);
 
 #endif
