@@ -12,6 +12,7 @@ static const struct command commands[] = {
 	{"run", "run a program with part of its memory on donors", run_main},
 	{"stat", "show what running programs do", stat_main},
 	{"ctl", "read and change options of a running program", ctl_main},
+	{"probe", "show what this machine can do, and what is missing", probe_main},
 	{"bench", "measure: leap bench micro", bench_main},
 };
 

@@ -25,6 +25,7 @@ struct command {
 int run_main(int argc, char **argv);
 int stat_main(int argc, char **argv);
 int ctl_main(int argc, char **argv);
+int probe_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 
 /* "leap COMMAND: sentence" on stderr; returns status. The command is the one that main.c runs. */

@@ -25,7 +25,13 @@ int inline_install(void);
 struct leap_region;
 /* Serves a fault on addr as the SIGBUS handler would; false when the page is lost. */
 bool inline_serve(struct leap_region *region, char *addr);
-/* What `auto` stands for on this machine: measures a few faults (some ms) unless there is one CPU. */
+/* What a fault costs the program, by front end: medians in ns; 0 = could not be measured. */
+struct fault_costs {
+	uint64_t block_ns, busy_ns;
+};
+/* Causes a few faults and serves them; takes some ms. -errno with the sentence set. */
+int handler_measure(struct fault_costs *ret_costs);
+/* What `auto` stands for on this machine: measures unless there are too few CPUs to choose. */
 enum config_frontend handler_calibrate(void);
 
 #endif
