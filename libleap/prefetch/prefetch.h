@@ -66,7 +66,9 @@ struct prefetcher_ops {
 
 extern const struct prefetcher_ops prefetcher_none, prefetcher_readahead, prefetcher_majority;
 
+/* NULL when there is none of that name. */
 const struct prefetcher_ops *prefetcher_find(const char *name);
+/* Names of all policies, separated by ", " (for messages). */
 const char *prefetcher_names(void);
 
 #endif
