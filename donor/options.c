@@ -152,31 +152,25 @@ out:
 	return 0;
 }
 
-static int listen_add(struct options *options, const char *text, char *error, size_t size)
+/* text follows "shm:" */
+static int shm_parse(struct listen_address *a, const char *text, char *error, size_t size)
 {
-	struct listen_address *a = &options->listen[options->nlisten];
-	const char *host, *colon, *end;
+	if (!text[0] || strlen(text) >= 100)
+		return fail(error, size, EINVAL,
+			    "'shm:%s' is no address: shm: needs a name of 1 to 99 characters, as "
+			    "in shm:pool",
+			    text);
+	a->shm = true;
+	strcpy(a->host, text);
+	return 0;
+}
+
+/* text begins with "tcp://" */
+static int tcp_parse(struct listen_address *a, const char *text, char *error, size_t size)
+{
+	const char *host = text + 6, *colon, *end;
 	size_t len;
 
-	if (options->nlisten == OPTIONS_LISTEN_MAX)
-		return fail(error, size, E2BIG, "more than %d addresses to listen on",
-			    OPTIONS_LISTEN_MAX);
-	memset(a, 0, sizeof(*a));
-	if (!strncmp(text, "shm:", 4)) {
-		if (!text[4] || strlen(text + 4) >= 100)
-			return fail(error, size, EINVAL,
-				    "'%s' is no address: shm: needs a name of 1 to 99 "
-				    "characters, as in shm:pool",
-				    text);
-		a->shm = true;
-		strcpy(a->host, text + 4);
-		options->nlisten++;
-		return 0;
-	}
-	if (strncmp(text, "tcp://", 6))
-		return fail(error, size, EINVAL,
-			    "'%s' is no address: use tcp://HOST:PORT or shm:NAME", text);
-	host = text + 6;
 	colon = strrchr(host, ':');
 	if (host[0] == '[') {
 		host++;
@@ -215,8 +209,28 @@ static int listen_add(struct options *options, const char *text, char *error, si
 				    text, colon + 1);
 		snprintf(a->port, sizeof(a->port), "%lu", port);
 	}
-	options->nlisten++;
 	return 0;
+}
+
+static int listen_add(struct options *options, const char *text, char *error, size_t size)
+{
+	struct listen_address *a = &options->listen[options->nlisten];
+	int r;
+
+	if (options->nlisten == OPTIONS_LISTEN_MAX)
+		return fail(error, size, E2BIG, "more than %d addresses to listen on",
+			    OPTIONS_LISTEN_MAX);
+	memset(a, 0, sizeof(*a));
+	if (!strncmp(text, "shm:", 4))
+		r = shm_parse(a, text + 4, error, size);
+	else if (!strncmp(text, "tcp://", 6))
+		r = tcp_parse(a, text, error, size);
+	else
+		r = fail(error, size, EINVAL, "'%s' is no address: use tcp://HOST:PORT or shm:NAME",
+			 text);
+	if (!r)
+		options->nlisten++;
+	return r;
 }
 
 static const struct option_entry *option_find(const char *name)

@@ -81,7 +81,7 @@ static int slab_make(struct store *store, struct slab *slab)
 
 int store_init(struct store *store, const struct options *options, char *error, size_t size)
 {
-	struct slab probe;
+	struct slab probe = {.fd = -1};
 	int r;
 
 	memset(store, 0, sizeof(*store));

@@ -42,10 +42,11 @@ static void strip_environment(void)
 	}
 }
 
-static void die(void)
+static _Noreturn void die(void)
 {
 	log_error("%s", error_last());
-	syscall(SYS_exit_group, EXIT_LEAP);
+	for (;;)
+		syscall(SYS_exit_group, EXIT_LEAP);
 }
 
 static int open_log(const struct config *config)

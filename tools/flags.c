@@ -22,7 +22,7 @@ static void flag_name(const char *option, char *buf)
 {
 	size_t i = 0;
 
-	for (; option[i] && i < NAME_BYTES - 1; i++)
+	for (; i < NAME_BYTES - 1 && option[i]; i++)
 		buf[i] = option[i] == '_' ? '-' : option[i];
 	buf[i] = '\0';
 }

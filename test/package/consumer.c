@@ -53,7 +53,8 @@ int main(void)
 	int failed;
 
 	if (!options || leap_options_set(options, "local", "16M") ||
-	    leap_options_set(options, "donors", "loop:") || leap_options_set(options, "publish", "off"))
+	    leap_options_set(options, "donors", "loop:") ||
+	    leap_options_set(options, "publish", "off"))
 		return fail("options");
 	if (leap_open(options, &leap))
 		return fail("open");

@@ -263,30 +263,28 @@ static int report(struct worker *w)
 	return failed;
 }
 
-int main(int argc, char **argv)
-{
-	struct leap_options *options = leap_options_new();
-	unsigned seconds = 5;
-	size_t mb = 64;
-	uint64_t seed = (uint64_t)time(NULL);
-	struct worker *w;
+/* What main() takes from the command line; NAME=VALUE are options of the session. */
+static struct {
+	unsigned seconds;
+	size_t mb;
+	uint64_t seed;
+} given = {.seconds = 5, .mb = 64};
 
-	leap_options_set(options, "local", "24M");
-	if (leap_options_from_env(options))
-		return die("environment");
+static int parse(int argc, char **argv, struct leap_options *options)
+{
 	for (int i = 1; i < argc; i++) {
 		char *eq = strchr(argv[i], '=');
 
 		if (!strcmp(argv[i], "--mb") && i + 1 < argc)
-			mb = strtoul(argv[++i], NULL, 10);
+			given.mb = strtoul(argv[++i], NULL, 10);
 		else if (!strcmp(argv[i], "--local") && i + 1 < argc)
 			leap_options_set(options, "local", argv[++i]);
 		else if (!strcmp(argv[i], "--seconds") && i + 1 < argc)
-			seconds = (unsigned)strtoul(argv[++i], NULL, 10);
+			given.seconds = (unsigned)strtoul(argv[++i], NULL, 10);
 		else if (!strcmp(argv[i], "--threads") && i + 1 < argc)
 			nthreads = (unsigned)strtoul(argv[++i], NULL, 10);
 		else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
-			seed = strtoul(argv[++i], NULL, 10);
+			given.seed = strtoul(argv[++i], NULL, 10);
 		else if (!strcmp(argv[i], "--fork"))
 			with_fork = 1;
 		else if (eq) {
@@ -298,24 +296,40 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct leap_options *options = leap_options_new();
+	struct worker *w;
+	int err;
+
+	given.seed = (uint64_t)time(NULL);
+	leap_options_set(options, "local", "24M");
+	if (leap_options_from_env(options))
+		return die("environment");
+	err = parse(argc, argv, options);
+	if (err)
+		return err;
 	if (leap_open(options, &leap))
 		return die("open");
 	leap_options_free(options);
-	npages = mb * 256;
-	version = calloc(npages, sizeof(*version));
-	w = calloc(nthreads, sizeof(*w));
+	npages = given.mb * 256;
 	if (leap_region_create(leap, npages * PAGE, &region))
 		return die("region");
+	version = calloc(npages, sizeof(*version));
+	w = calloc(nthreads, sizeof(*w));
 	base = leap_region_addr(region);
-	alarm(seconds * 10 + 120); /* a hang is a failure */
+	alarm(given.seconds * 10 + 120); /* a hang is a failure */
 	for (size_t p = 0; p < npages; p++)
 		write_page(p);
 	for (unsigned i = 0; i < nthreads; i++) {
 		w[i].index = i;
-		w[i].random = seed * 1000003 + i + 1;
+		w[i].random = given.seed * 1000003 + i + 1;
 		pthread_create(&w[i].thread, NULL, work, &w[i]);
 	}
-	for (unsigned s = 0; s < seconds * 10 && !stop; s++)
+	for (unsigned s = 0; s < given.seconds * 10 && !stop; s++)
 		usleep(100000);
 	stop = 1;
 	for (unsigned i = 0; i < nthreads; i++)
@@ -323,11 +337,11 @@ int main(int argc, char **argv)
 	if (!failed)
 		check_all("the end");
 	report(w);
+	free(w);
 	if (leap_close(leap))
 		return die("close");
 	free(version);
-	free(w);
 	if (failed)
-		fprintf(stderr, "stress: seed %lu\n", seed);
+		fprintf(stderr, "stress: seed %lu\n", given.seed);
 	return failed;
 }

@@ -302,76 +302,76 @@ static void test_set_and_get(void **state)
 	}
 }
 
-/* Every kind of mistake: its code, its sentence, and that nothing changed. */
+/* Every kind of mistake: its code and its sentence. */
+static const struct {
+	const char *name, *value;
+	int err;
+	const char *sentence;
+} mistakes[] = {
+	{"local", "4M", -ERANGE,
+	 "option local: a limit of 4M is below the minimum; give at least 8M, or a share "
+	 "such as 25%"},
+	{"local", "8388607", -ERANGE, NULL},
+	{"local", "65T", -ERANGE, NULL},
+	{"local", "0%", -ERANGE, "option local: a share of 0% is out of bounds; give 1% to 100%"},
+	{"local", "lots", -EINVAL,
+	 "option local: 'lots' cannot be understood; write a size such as 512M or 1G, or a "
+	 "share such as 25%"},
+	{"local", "", -EINVAL, NULL},
+	{"deadline", "5", -EINVAL,
+	 "option deadline: '5' cannot be understood; write a time with its unit, such as "
+	 "50us, 20ms or 5s"},
+	{"deadline", "0", -ERANGE,
+	 "option deadline: 0 is out of bounds; give a value from 1ms to 3600s"},
+	{"ceiling", "-1", -EINVAL,
+	 "option ceiling: '-1' cannot be understood; write a whole number"},
+	{"ceiling", "1001", -ERANGE, NULL},
+	{"history_size", "1", -ERANGE,
+	 "option history_size: 1 is out of bounds; give a value from 2 to 4096"},
+	{"history_size", "32%", -EINVAL, NULL},
+	{"history_split", "0", -ERANGE, NULL},
+	{"history_size", "4294967298", -ERANGE, NULL},
+	{"window_max", "513", -ERANGE, NULL},
+	{"mover", "mv", -EINVAL,
+	 "option mover: 'mv' cannot be understood; write one of auto|move|wp"},
+	{"mover", "", -EINVAL, NULL},
+	{"mover", "auto|move", -EINVAL, NULL},
+	{"mover", "AUTO", -EINVAL, NULL},
+	{"recycle", "maybe", -EINVAL,
+	 "option recycle: 'maybe' cannot be understood; write on or off"},
+	{"uffd_features", "ff", -EINVAL,
+	 "option uffd_features: 'ff' cannot be understood; write a mask such as 0x1ff"},
+	{"uffd_features", "0x", -EINVAL, NULL},
+	{"uffd_features", "0xg", -EINVAL, NULL},
+	{"uffd_features", "0x10000000000000000", -ERANGE, NULL},
+	{"map_min", "4095", -ERANGE,
+	 "option map_min: 4095 is out of bounds; give a value from 4K to 64T"},
+	{"donors", "", -EINVAL, "option donors must not be empty"},
+	{"prefetch", "a-name-of-twenty-four-chars", -ERANGE,
+	 "option prefetch: the text has 27 characters, at most 23 are possible"},
+	{"locl", "1G", -ENOENT, "there is no option 'locl'; did you mean 'local'?"},
+	{"donor", "x", -ENOENT, "there is no option 'donor'; did you mean 'donors'?"},
+	{"prefetcing", "on", -ENOENT,
+	 "there is no option 'prefetcing'; did you mean 'prefetching'?"},
+	{"on-los", "x", -ENOENT, "there is no option 'on-los'; did you mean 'on_loss'?"},
+	{"Local", "1G", -ENOENT, "there is no option 'Local'; did you mean 'local'?"},
+	{"memory", "1G", -ENOENT, "there is no option 'memory'; 'leap run --help' lists all"},
+	{"", "1G", -ENOENT, "there is no option ''; 'leap run --help' lists all"},
+};
+
+/* ... and nothing changed. */
 static void test_bad_values(void **state)
 {
-	static const struct {
-		const char *name, *value;
-		int err;
-		const char *sentence;
-	} cases[] = {
-		{"local", "4M", -ERANGE,
-		 "option local: a limit of 4M is below the minimum; give at least 8M, or a share "
-		 "such as 25%"},
-		{"local", "8388607", -ERANGE, NULL},
-		{"local", "65T", -ERANGE, NULL},
-		{"local", "0%", -ERANGE,
-		 "option local: a share of 0% is out of bounds; give 1% to 100%"},
-		{"local", "lots", -EINVAL,
-		 "option local: 'lots' cannot be understood; write a size such as 512M or 1G, or a "
-		 "share such as 25%"},
-		{"local", "", -EINVAL, NULL},
-		{"deadline", "5", -EINVAL,
-		 "option deadline: '5' cannot be understood; write a time with its unit, such as "
-		 "50us, 20ms or 5s"},
-		{"deadline", "0", -ERANGE,
-		 "option deadline: 0 is out of bounds; give a value from 1ms to 3600s"},
-		{"ceiling", "-1", -EINVAL,
-		 "option ceiling: '-1' cannot be understood; write a whole number"},
-		{"ceiling", "1001", -ERANGE, NULL},
-		{"history_size", "1", -ERANGE,
-		 "option history_size: 1 is out of bounds; give a value from 2 to 4096"},
-		{"history_size", "32%", -EINVAL, NULL},
-		{"history_split", "0", -ERANGE, NULL},
-		{"history_size", "4294967298", -ERANGE, NULL},
-		{"window_max", "513", -ERANGE, NULL},
-		{"mover", "mv", -EINVAL,
-		 "option mover: 'mv' cannot be understood; write one of auto|move|wp"},
-		{"mover", "", -EINVAL, NULL},
-		{"mover", "auto|move", -EINVAL, NULL},
-		{"mover", "AUTO", -EINVAL, NULL},
-		{"recycle", "maybe", -EINVAL,
-		 "option recycle: 'maybe' cannot be understood; write on or off"},
-		{"uffd_features", "ff", -EINVAL,
-		 "option uffd_features: 'ff' cannot be understood; write a mask such as 0x1ff"},
-		{"uffd_features", "0x", -EINVAL, NULL},
-		{"uffd_features", "0xg", -EINVAL, NULL},
-		{"uffd_features", "0x10000000000000000", -ERANGE, NULL},
-		{"map_min", "4095", -ERANGE,
-		 "option map_min: 4095 is out of bounds; give a value from 4K to 64T"},
-		{"donors", "", -EINVAL, "option donors must not be empty"},
-		{"prefetch", "a-name-of-twenty-four-chars", -ERANGE,
-		 "option prefetch: the text has 27 characters, at most 23 are possible"},
-		{"locl", "1G", -ENOENT, "there is no option 'locl'; did you mean 'local'?"},
-		{"donor", "x", -ENOENT, "there is no option 'donor'; did you mean 'donors'?"},
-		{"prefetcing", "on", -ENOENT,
-		 "there is no option 'prefetcing'; did you mean 'prefetching'?"},
-		{"on-los", "x", -ENOENT, "there is no option 'on-los'; did you mean 'on_loss'?"},
-		{"Local", "1G", -ENOENT, "there is no option 'Local'; did you mean 'local'?"},
-		{"memory", "1G", -ENOENT,
-		 "there is no option 'memory'; 'leap run --help' lists all"},
-		{"", "1G", -ENOENT, "there is no option ''; 'leap run --help' lists all"},
-	};
 	static struct config config, before;
 
 	config_defaults(&config);
 	before = config;
-	for (unsigned i = 0; i < COUNT(cases); i++) {
+	for (unsigned i = 0; i < COUNT(mistakes); i++) {
 		error_clear();
-		if (config_set(&config, cases[i].name, cases[i].value) != cases[i].err)
-			fail_msg("%s=%s: %s", cases[i].name, cases[i].value, error_last());
-		if (cases[i].sentence)
-			assert_string_equal(error_last(), cases[i].sentence);
+		if (config_set(&config, mistakes[i].name, mistakes[i].value) != mistakes[i].err)
+			fail_msg("%s=%s: %s", mistakes[i].name, mistakes[i].value, error_last());
+		if (mistakes[i].sentence)
+			assert_string_equal(error_last(), mistakes[i].sentence);
 		assert_true(error_last()[0]);
 		assert_memory_equal(&config, &before, sizeof(config));
 	}

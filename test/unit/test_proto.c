@@ -41,7 +41,7 @@ static void test_bytes_on_the_wire(void **state)
 
 static void test_order_is_its_own_inverse(void **state)
 {
-	struct proto_hello_ack ack, ack2;
+	struct proto_hello_ack ack = {0}, ack2;
 	struct proto_hello hello, hello2;
 	struct proto_head head, head2;
 
