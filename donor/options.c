@@ -287,6 +287,8 @@ int options_set(struct options *options, const char *name, const char *value, ch
 	if (!e)
 		return fail(error, size, ENOENT,
 			    "there is no option '%s'; leap-donor --help lists them", name);
+	if (!value)
+		return fail(error, size, EINVAL, "%s: a value is missing", name);
 	field = (char *)options + e->offset;
 	switch (e->type) {
 	case OPTION_LISTEN:

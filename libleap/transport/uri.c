@@ -351,6 +351,7 @@ static int parse_entry(struct parser *p, struct part entry)
 		r = begin_scheme(p, (struct part){entry.at, n}, &rest);
 		if (r)
 			return r;
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): begin_scheme() set it */
 		if (p->scheme->form == FORM_HOSTS && all_digits(rest)) {
 			p->number = number_of(rest);
 			return p->number > 0

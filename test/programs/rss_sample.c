@@ -279,8 +279,8 @@ static void print_summary(const struct summary *sum)
 
 static bool is_gone(long pid)
 {
-	char state;
-	long parent;
+	char state = 'X';
+	long parent = 0;
 
 	return read_parent(pid, &parent, &state) || state == 'Z' || state == 'X';
 }
