@@ -59,8 +59,10 @@ static const struct option_entry option_table[] = {
 	{"numa", "NODE", "Place lent memory and worker threads on this node", OPTION_NODE,
 	 AT(numa_node), 0, 1023},
 	{"hugepages", NULL, "Lend huge pages", OPTION_SWITCH, AT(hugepages), 0, 0},
-	{"populate", NULL, "Take a slab's memory when it is granted, not when it is written",
-	 OPTION_SWITCH, AT(populate), 0, 0},
+	{"lazy", NULL,
+	 "Take a slab's memory when it is written, not when it is granted: lends more than there "
+	 "is, at the risk of running out",
+	 OPTION_SWITCH, AT(lazy), 0, 0},
 	{"clients", "N", "At most N clients (default 1024)", OPTION_U32, AT(clients_max), 1, 65536},
 	{"threads", "N", "Worker threads (default: one for each core, at most 4)", OPTION_U32,
 	 AT(threads), 1, 64},

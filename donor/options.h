@@ -34,7 +34,7 @@ struct options {
 	uint32_t threads;  /* 0 = one a core, at most 4 */
 	int32_t numa_node; /* -1 = anywhere */
 	bool hugepages;
-	bool populate; /* take a slab's memory when it is granted */
+	bool lazy; /* take a slab's memory when it is written, not when it is granted */
 	bool log_journal;
 	uint32_t log_level; /* enum report_level */
 	char pidfile[256];

@@ -45,7 +45,7 @@ static int slab_map(struct store *store, bool huge, int *ret_fd, uint8_t **ret_b
 	if (store->hugepages && !huge)
 		madvise(base, PROTO_SLAB_BYTES, MADV_HUGEPAGE);
 	madvise(base, PROTO_SLAB_BYTES, MADV_DONTDUMP);
-	if (store->populate && fallocate(fd, 0, 0, (off_t)PROTO_SLAB_BYTES)) {
+	if (!store->lazy && fallocate(fd, 0, 0, (off_t)PROTO_SLAB_BYTES)) {
 		r = -errno;
 		munmap(base, PROTO_SLAB_BYTES);
 		close(fd);
@@ -89,7 +89,7 @@ int store_init(struct store *store, const struct options *options, char *error, 
 	atomic_store(&store->memory_bytes, options->memory_bytes);
 	store->numa_node = options->numa_node;
 	store->hugepages = options->hugepages;
-	store->populate = options->populate;
+	store->lazy = options->lazy;
 	if (store->numa_node >= 0) {
 		if (numa_available() < 0 || store->numa_node > numa_max_node() ||
 		    !numa_bitmask_isbitset(numa_all_nodes_ptr, (unsigned)store->numa_node)) {

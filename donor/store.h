@@ -36,7 +36,7 @@ struct store {
 	_Atomic uint64_t memory_bytes; /* most to lend */
 	_Atomic bool pressed;          /* the machine is short of memory: grant nothing */
 	int numa_node;
-	bool hugepages, populate;
+	bool hugepages, lazy;
 	_Atomic bool huge_warned;
 };
 

@@ -9,7 +9,6 @@
 #include "libleap/util/mem.h"
 
 #define KEEP_FREE_GROUPS (3 * SLAB_GROUPS) /* more unused slabs than this go back */
-#define AHEAD_GROUPS     64                /* fewer free groups than this: ask ahead of need */
 
 static bool usable(const struct donor *d)
 {
@@ -259,6 +258,18 @@ static void ask_again(struct leap *leap)
 	}
 }
 
+void donors_ahead(struct leap *leap)
+{
+	__atomic_store_n(&leap->grow_asked, false, __ATOMIC_RELEASE);
+	if (!leap->armed || leap->no_room || leap->slabs.free_groups >= DONORS_AHEAD_GROUPS ||
+	    __atomic_load_n(&leap->held, __ATOMIC_RELAXED) <=
+		    budget_pages(leap) - 2 * budget_headroom(leap))
+		return;
+	lock_acquire(&leap->donors.lock);
+	grow_locked(leap);
+	lock_release(&leap->donors.lock);
+}
+
 void donors_tick(struct leap *leap)
 {
 	struct donors *donors = &leap->donors;
@@ -275,10 +286,6 @@ void donors_tick(struct leap *leap)
 		if (err)
 			donor_died(leap, d, err);
 	}
-	if (leap->armed && leap->slabs.free_groups < AHEAD_GROUPS &&
-	    __atomic_load_n(&leap->held, __ATOMIC_RELAXED) >
-		    budget_pages(leap) - 2 * budget_headroom(leap))
-		grow_locked(leap);
 	if (second) {
 		thaw(leap);
 		give_back(leap);

@@ -46,6 +46,9 @@ int donors_find(struct leap *leap, const char *uri);
 /* Asks the better of two random donors for a slab, then all others. -ENOSPC when no living donor has one. May block
  * up to the deadline. Not with a shard lock held. */
 int donors_grow(struct leap *leap);
+/* Keeper: asks for a slab before the last one is used up, so that an eviction does not wait for it. */
+#define DONORS_AHEAD_GROUPS SLAB_GROUPS
+void donors_ahead(struct leap *leap);
 /* Keeper: heartbeats, deaths, shared slabs that are ours again, unused slabs given back. */
 void donors_tick(struct leap *leap);
 /* Marks a donor dead (any thread that saw -EPIPE or -ETIMEDOUT); logs once. */

@@ -119,6 +119,7 @@ static void serve(struct shard *shard, struct batch *batch, struct leap_region *
 		break;
 	case PAGE_LIMBO:
 		shard->count.faults_limbo++;
+		consult(shard, batch, region, index, fault);
 		fetch_rescue(shard, &region->extents[index / EXTENT_PAGES],
 			     (unsigned)(index % EXTENT_PAGES));
 		break;

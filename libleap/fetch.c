@@ -322,29 +322,56 @@ void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t i
 	page_move(page, PAGE_REMOTE);
 }
 
-void fetch_rescue(struct shard *shard, struct extent *e, unsigned i)
+/* Page i left its limbo frame for the program: by its frame (moved) or as a copy. */
+static void rescued(struct shard *shard, struct extent *e, unsigned i, bool moved)
 {
-	struct limbo *limbo = &shard->limbo;
-	uint32_t slot = e->limbo - 1;
 	struct page *page = &extent_pages(e)[i];
-	char *addr = extent_addr(e) + ((size_t)i << LEAP_PAGE_SHIFT);
-	char *frame = limbo_frame(limbo, slot, i);
-	bool moved = false;
-	int err = 0;
 
-	/* a frame that is being sent must stay: map a copy */
-	if (limbo->movable && !page_has(page, PAGE_WRITING))
-		moved = !uffd_move(shard->uffd, addr, frame, LEAP_PAGE_BYTES, false, true, NULL);
-	if (!moved)
-		err = uffd_copy(shard->uffd, addr, frame, LEAP_PAGE_BYTES, true, NULL);
-	if (err && err != -EEXIST) {
-		uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
-		return;
-	}
-	if (err)
-		uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
 	page_set_flags(page, 0, PAGE_WAITED);
 	page_move(page, PAGE_LOCAL);
 	limbo_forget(shard, e, i, moved);
 	shard_pages_local(shard, e, 1ull << i);
+}
+
+void fetch_rescue(struct shard *shard, struct extent *e, unsigned i)
+{
+	char *addr = extent_addr(e) + ((size_t)i << LEAP_PAGE_SHIFT);
+	char *frame = limbo_frame(&shard->limbo, e->limbo - 1, i);
+	bool moved = false;
+	int err = 0;
+
+	/* a frame that is being sent must stay: map a copy */
+	if (shard->limbo.movable && !page_has(&extent_pages(e)[i], PAGE_WRITING))
+		moved = !uffd_move(shard->uffd, addr, frame, LEAP_PAGE_BYTES, false, true, NULL);
+	if (!moved)
+		err = uffd_copy(shard->uffd, addr, frame, LEAP_PAGE_BYTES, true, NULL);
+	if (err)
+		uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
+	if (!err || err == -EEXIST)
+		rescued(shard, e, i, moved);
+}
+
+unsigned fetch_rescue_extent(struct shard *shard, struct extent *e, uint64_t mask)
+{
+	const struct page *pages = extent_pages(e);
+	unsigned bit = 0, n, total = 0;
+
+	if (!e->limbo || !shard->limbo.movable || e->flags & EXTENT_BUSY)
+		return 0;
+	for (uint64_t m = mask; m; m &= m - 1) {
+		const struct page *page = &pages[__builtin_ctzll(m)];
+
+		if (page_state(page) != PAGE_LIMBO || page_has(page, PAGE_WRITING))
+			mask &= ~(m & -m);
+	}
+	for (; (n = mask_run(mask, &bit)); bit += n) {
+		char *addr = extent_addr(e) + ((size_t)bit << LEAP_PAGE_SHIFT);
+		size_t done = 0;
+
+		uffd_move(shard->uffd, addr, limbo_frame(&shard->limbo, e->limbo - 1, bit),
+			  (size_t)n << LEAP_PAGE_SHIFT, false, false, &done);
+		for (unsigned i = 0; i < done >> LEAP_PAGE_SHIFT; i++, total++)
+			rescued(shard, e, bit + i, true);
+	}
+	return total;
 }

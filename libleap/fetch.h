@@ -44,5 +44,8 @@ void fetch_map_staged(struct shard *shard, struct leap_region *region, size_t in
 void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t index);
 /* Maps a LIMBO page and wakes. */
 void fetch_rescue(struct shard *shard, struct extent *e, unsigned i);
+/* Maps those pages of mask that are in LIMBO and not being written, run by run, without waking. Returns how
+ * many. */
+unsigned fetch_rescue_extent(struct shard *shard, struct extent *e, uint64_t mask);
 
 #endif

@@ -216,6 +216,7 @@ void *keeper_main(void *arg)
 		syscall(SYS_poll, fds, 2, TICK_MS);
 		if (fds[0].revents & POLLIN)
 			syscall(SYS_read, leap->keeper_fd, &drained, sizeof(drained));
+		donors_ahead(leap);
 		control_serve(leap);
 		donors_tick(leap);
 		control_publish(leap);

@@ -188,7 +188,7 @@ static size_t nth(const struct prefetch_plan *plan, uint32_t k)
 	return (size_t)((int64_t)plan->start + (int64_t)k * plan->delta);
 }
 
-/* Chooses the marker at or behind the middle of the window; NULL when nothing of it is remote. */
+/* Chooses the marker at or behind the middle of the window; NULL when all of it is mapped. */
 static struct window *place_marker(struct shard *shard, const struct plan_todo *todo)
 {
 	const struct prefetch_plan *plan = &todo->plan;
@@ -200,7 +200,8 @@ static struct window *place_marker(struct shard *shard, const struct plan_todo *
 		uint32_t k = (plan->count / 2 + i) % plan->count;
 		struct page *page = &region->pages[nth(plan, k)];
 
-		if (page_state(page) != PAGE_REMOTE || page_has(page, PAGE_MARKER))
+		if ((page_state(page) != PAGE_REMOTE && page_state(page) != PAGE_LIMBO) ||
+		    page_has(page, PAGE_MARKER))
 			continue;
 		w = window_new(&shard->windows, &old);
 		if (old)
@@ -222,45 +223,30 @@ static bool all_sync(const struct shard *shard)
 	return __atomic_load_n(&shard->leap->all_sync, __ATOMIC_RELAXED);
 }
 
-/* Brings part of one extent. Lock not held. False: no room, or out of buffers: stop. */
-static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fetch_how how)
+/* What is left to read of the extent's pages in mask; those in limbo are mapped at once. Lock held. */
+static uint64_t pick(struct shard *shard, struct extent *e, uint64_t mask, enum fetch_how how)
 {
-	struct leap *leap = shard->leap;
-	unsigned want = (unsigned)__builtin_popcountll(mask), got = 0;
-	int64_t left = budget_pages(leap) - local_pages_all(leap) - want;
-	bool over = left < 0, recycle = false;
-	uint64_t todo = 0;
+	uint64_t remote = 0, limbo = 0;
 
-	/* close to the budget a whole extent in for a whole extent out keeps its frames */
-	if (how == FETCH_MAP && left < RECYCLE_NEAR && want >= RECYCLE_WORTH && all_sync(shard) &&
-	    __atomic_load_n(&leap->recycle, __ATOMIC_RELAXED) && lock_try(&shard->evict_lock)) {
-		evict_oldest(shard);
-		lock_release(&shard->evict_lock);
-		recycle = true;
-	} else if (over && evict_make_room(shard, want, false) && !all_sync(shard)) {
-		/* the evictor is at it; do not let prefetch run ahead of it */
-		if (local_pages_all(leap) + want > budget_pages(leap) + budget_headroom(leap))
-			return false;
-	}
-	lock_acquire(&shard->lock);
 	for (uint64_t m = mask; m; m &= m - 1) {
 		const struct page *page = &extent_pages(e)[__builtin_ctzll(m)];
 
-		if (page_state(page) == PAGE_REMOTE && !page_has(page, PAGE_MARKER))
-			todo |= m & -m;
+		if (page_has(page, PAGE_MARKER))
+			continue;
+		if (page_state(page) == PAGE_REMOTE)
+			remote |= m & -m;
+		else if (page_state(page) == PAGE_LIMBO)
+			limbo |= m & -m;
 	}
-	if (recycle)
-		got = fill_recycled(shard, e, todo);
-	if (!got && todo) {
-		if (over && how == FETCH_MAP && all_sync(shard)) {
-			lock_release(&shard->lock);
-			if (evict_make_room(shard, want, false) == EVICT_FULL)
-				return false;
-			lock_acquire(&shard->lock);
-		}
-		got = fetch_extent(shard, e, todo, how);
-	}
-	for (uint64_t m = got ? todo : 0; m; m &= m - 1) {
+	if (how == FETCH_MAP && limbo)
+		fetch_rescue_extent(shard, e, limbo);
+	return remote;
+}
+
+/* Pages of mask that were brought or are under way: their first touch is not known yet. */
+static void note_prefetched(struct shard *shard, struct extent *e, uint64_t mask, unsigned got)
+{
+	for (uint64_t m = got ? mask : 0; m; m &= m - 1) {
 		struct page *page = &extent_pages(e)[__builtin_ctzll(m)];
 
 		if (page_state(page) == PAGE_LOCAL || page_state(page) == PAGE_FILLING ||
@@ -268,6 +254,61 @@ static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fet
 			page_set_flags(page, PAGE_PREFETCHED, 0);
 	}
 	shard->count.prefetched += got;
+}
+
+enum room {
+	ROOM,         /* there is some, or the evictor makes it */
+	ROOM_RECYCLE, /* an extent was taken out, its frames may be used */
+	ROOM_NONE,
+};
+
+static enum room make_room(struct shard *shard, unsigned want, enum fetch_how how)
+{
+	struct leap *leap = shard->leap;
+	int64_t left = budget_pages(leap) - local_pages_all(leap) - want;
+
+	/* close to the budget a whole extent in for a whole extent out keeps its frames */
+	if (how == FETCH_MAP && left < RECYCLE_NEAR && want >= RECYCLE_WORTH && all_sync(shard) &&
+	    __atomic_load_n(&leap->recycle, __ATOMIC_RELAXED) && lock_try(&shard->evict_lock)) {
+		evict_oldest(shard);
+		lock_release(&shard->evict_lock);
+		return ROOM_RECYCLE;
+	}
+	if (left >= 0 || !evict_make_room(shard, want, false) || all_sync(shard))
+		return ROOM;
+	/* the evictor is at it; do not let prefetch run ahead of it */
+	return -left > budget_headroom(leap) ? ROOM_NONE : ROOM;
+}
+
+/* Brings part of one extent. Lock not held. False: no room, or out of buffers: stop. */
+static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fetch_how how)
+{
+	enum room room;
+	unsigned want, got = 0;
+	uint64_t todo;
+
+	lock_acquire(&shard->lock);
+	todo = pick(shard, e, mask, how);
+	lock_release(&shard->lock);
+	want = (unsigned)__builtin_popcountll(todo);
+	if (!todo)
+		return true;
+	room = make_room(shard, want, how);
+	if (room == ROOM_NONE)
+		return false;
+	lock_acquire(&shard->lock);
+	todo = pick(shard, e, mask, how); /* others may have been here meanwhile */
+	if (room == ROOM_RECYCLE)
+		got = fill_recycled(shard, e, todo);
+	if (!got && todo && room == ROOM_RECYCLE) {
+		lock_release(&shard->lock);
+		if (evict_make_room(shard, want, false) == EVICT_FULL)
+			return false;
+		lock_acquire(&shard->lock);
+	}
+	if (!got && todo)
+		got = fetch_extent(shard, e, todo, how);
+	note_prefetched(shard, e, todo, got);
 	lock_release(&shard->lock);
 	return !todo || got;
 }

@@ -55,6 +55,7 @@ struct leap {
 	int64_t pinned;
 	bool armed;   /* some stripe is registered: from now on register everything */
 	bool no_room; /* donors are full: warned */
+	bool grow_asked; /* atomic: the keeper was told that free groups run out */
 
 	struct thread evictor, keeper;
 	bool evictor_runs, keeper_runs;

@@ -9,8 +9,7 @@
  *
  * When the donor dies its memory lives on in our mappings: reads still work and nothing is lost,
  * but grants and writes fail with -EPIPE. Pages of a slab are taken when first written, from the
- * memory cgroup of whoever writes first, which is the client unless leap-donor runs with
- * --populate.
+ * memory cgroup of whoever writes first, which is the client if leap-donor runs with --lazy.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -172,6 +171,10 @@ static int slab_map(struct port *port, int fd, struct shm_slab **ret_slab)
 			port->text, -r);
 	}
 	sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_DONTDUMP);
+	/* memory that the donor took already costs us page tables only: make them now, not in an eviction */
+	if ((size_t)st.st_blocks * 512 >= LEAP_SLAB_BYTES &&
+	    !sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_POPULATE_WRITE))
+		memset((void *)s->touched, 0xff, sizeof(s->touched));
 	*ret_slab = s;
 	return 0;
 }
@@ -333,9 +336,7 @@ static int shm_lane_fd(struct lane *lane)
 
 static const void *shm_peek(struct port *port, uint32_t slab, uint32_t page)
 {
-	struct shm_slab *s = slab_find(port, slab, page, 1);
-
-	return s ? s->base + (size_t)page * LEAP_PAGE_BYTES : NULL;
+	return NULL; /* the donor could change the bytes between their check and their use */
 }
 
 static int shm_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
@@ -364,7 +365,7 @@ static int shm_clone_adopt(struct port *port, const struct port_ticket *ticket)
 const struct transport_ops transport_shm = {
 	.size = sizeof(struct transport_ops),
 	.name = "shm",
-	.flags = TRANSPORT_SYNC | TRANSPORT_PEEK,
+	.flags = TRANSPORT_SYNC,
 	.open = shm_open_port,
 	.close = shm_close,
 	.slab_grant = shm_slab_grant,

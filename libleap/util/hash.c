@@ -30,7 +30,9 @@ void hash_init(void)
 {
 #if defined(__x86_64__)
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx2"))
+	if (__builtin_cpu_supports("avx512f"))
+		hash_page = hash_page_avx512;
+	else if (__builtin_cpu_supports("avx2"))
 		hash_page = hash_page_avx2;
 #endif
 	hash_of_zero = hash_page(zero_page);

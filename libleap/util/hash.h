@@ -19,5 +19,6 @@ void hash_init(void);
 
 uint64_t hash_page_generic(const void *page);
 uint64_t hash_page_avx2(const void *page);
+uint64_t hash_page_avx512(const void *page);
 
 #endif

@@ -424,7 +424,7 @@ static void test_start_errors(void **state)
  */
 static void test_placement(void **state)
 {
-	static const char *const how[] = {"--hugepages", "--populate", "--numa=0"};
+	static const char *const how[] = {"--hugepages", "--lazy", "--numa=0"};
 	uint8_t *buf = pages_new(64);
 
 	for (int i = 0; i < 3; i++) {
