@@ -20,6 +20,7 @@
 #include "donor/metrics.h"
 #include "donor/notify.h"
 #include "donor/options.h"
+#include "donor/populate.h"
 #include "donor/pressure.h"
 #include "donor/report.h"
 #include "donor/serve.h"
@@ -263,6 +264,10 @@ static int donor_start(struct donor *donor, struct loop *loop, char *error, size
 	loop->signal_fd = signals_open();
 	if ((r = memory_choose(o, error, size)) || (r = store_init(&donor->store, o, error, size)))
 		return r;
+	if (!o->lazy && !o->hugepages && (r = populate_start(&donor->store))) {
+		snprintf(error, size, "cannot start a thread: %s; raise 'ulimit -u'", strerror(-r));
+		return r;
+	}
 	sessions_init(&donor->sessions, &donor->store, o->deadline_ns);
 	atomic_store(&donor->sessions.quota_bytes, o->quota_bytes);
 	atomic_store(&donor->sessions.clients_max, o->clients_max);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "donor/options.h"
+#include "donor/populate.h"
 #include "donor/report.h"
 #include "libleap/proto.h"
 
@@ -45,12 +46,6 @@ static int slab_map(struct store *store, bool huge, int *ret_fd, uint8_t **ret_b
 	if (store->hugepages && !huge)
 		madvise(base, PROTO_SLAB_BYTES, MADV_HUGEPAGE);
 	madvise(base, PROTO_SLAB_BYTES, MADV_DONTDUMP);
-	if (!store->lazy && fallocate(fd, 0, 0, (off_t)PROTO_SLAB_BYTES)) {
-		r = -errno;
-		munmap(base, PROTO_SLAB_BYTES);
-		close(fd);
-		return r == -ENOSPC ? -ENOMEM : r;
-	}
 	*ret_fd = fd;
 	*ret_base = base;
 	return 0;
@@ -86,10 +81,10 @@ int store_init(struct store *store, const struct options *options, char *error, 
 
 	memset(store, 0, sizeof(*store));
 	pthread_mutex_init(&store->lock, NULL);
+	pthread_cond_init(&store->populate_more, NULL);
 	atomic_store(&store->memory_bytes, options->memory_bytes);
 	store->numa_node = options->numa_node;
 	store->hugepages = options->hugepages;
-	store->lazy = options->lazy;
 	if (store->numa_node >= 0) {
 		if (numa_available() < 0 || store->numa_node > numa_max_node() ||
 		    !numa_bitmask_isbitset(numa_all_nodes_ptr, (unsigned)store->numa_node)) {
@@ -168,6 +163,7 @@ int store_slab_new(struct store *store, struct slab **ret_slab)
 		slab->next->prev = slab;
 	store->slabs = slab;
 	pthread_mutex_unlock(&store->lock);
+	populate_add(slab);
 	*ret_slab = slab;
 	return 0;
 }
@@ -177,9 +173,17 @@ void slab_get(struct slab *slab)
 	atomic_fetch_add_explicit(&slab->refs, 1, memory_order_relaxed);
 }
 
+static void dispose(struct slab *slab)
+{
+	munmap(slab->base, PROTO_SLAB_BYTES);
+	close(slab->fd);
+	free(slab);
+}
+
 void slab_put(struct slab *slab)
 {
 	struct store *store = slab->store;
+	bool orphan;
 
 	if (atomic_fetch_sub(&slab->refs, 1) != 1)
 		return;
@@ -190,11 +194,23 @@ void slab_put(struct slab *slab)
 		store->slabs = slab->next;
 	if (slab->next)
 		slab->next->prev = slab->prev;
+	orphan = slab->orphan = slab->populating;
+	store->count--;
 	pthread_mutex_unlock(&store->lock);
-	munmap(slab->base, PROTO_SLAB_BYTES);
-	close(slab->fd);
-	free(slab);
-	store_unreserve(store);
+	if (!orphan)
+		dispose(slab);
+}
+
+void slab_populated(struct slab *slab)
+{
+	bool orphan;
+
+	pthread_mutex_lock(&slab->store->lock);
+	slab->populating = false;
+	orphan = slab->orphan;
+	pthread_mutex_unlock(&slab->store->lock);
+	if (orphan)
+		dispose(slab);
 }
 
 void slab_touch(struct slab *slab, uint32_t page, uint32_t npages)
@@ -215,6 +231,11 @@ void slab_touch(struct slab *slab, uint32_t page, uint32_t npages)
 					 memory_order_relaxed);
 }
 
+void slab_empty(struct slab *slab)
+{
+	fallocate(slab->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)PROTO_SLAB_BYTES);
+}
+
 void slab_hold(struct slab *slab)
 {
 	atomic_fetch_add(&slab->holders, 1);
@@ -224,8 +245,7 @@ void slab_hold(struct slab *slab)
 void slab_drop(struct slab *slab, bool erase)
 {
 	if (atomic_fetch_sub(&slab->holders, 1) == 1 && erase)
-		fallocate(slab->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-			  (off_t)PROTO_SLAB_BYTES);
+		slab_empty(slab);
 	slab_put(slab);
 }
 

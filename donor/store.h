@@ -26,6 +26,9 @@ struct slab {
 	atomic_uint refs;    /* everything that uses base */
 	atomic_uint holders; /* of these, sessions and tickets */
 	struct slab *prev, *next;
+	struct slab *populate_next;
+	bool populating,
+		orphan; /* store->lock; queued or in work in populate.c; without references */
 	_Atomic uint64_t touched[PROTO_SLAB_PAGES / 64]; /* pages that slab_touch() mapped */
 };
 
@@ -35,8 +38,11 @@ struct store {
 	uint64_t count;                /* slabs, with those being made */
 	_Atomic uint64_t memory_bytes; /* most to lend */
 	_Atomic bool pressed;          /* the machine is short of memory: grant nothing */
+	struct slab *populate_first;   /* populate.c's queue */
+	pthread_cond_t populate_more;
+	bool populates; /* the thread runs */
 	int numa_node;
-	bool hugepages, lazy;
+	bool hugepages;
 	_Atomic bool huge_warned;
 };
 
@@ -57,8 +63,11 @@ void slab_put(struct slab *slab);
 void slab_touch(struct slab *slab, uint32_t page, uint32_t npages);
 /* As get and put, by a session or ticket. With erase, the last holder's put empties the pages at
  * once, even if a client still maps them; for slabs given back by their holder. */
+void slab_empty(struct slab *slab);
 void slab_hold(struct slab *slab);
 void slab_drop(struct slab *slab, bool erase);
+/* populate.c has done with it. */
+void slab_populated(struct slab *slab);
 /* Bytes that may still be lent. */
 uint64_t store_free_bytes(struct store *store);
 void store_figures(struct store *store, struct store_figures *ret_figures);

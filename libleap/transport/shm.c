@@ -33,6 +33,7 @@
  * tenth of a page fault on virtual machines; and pages not written yet take no memory. */
 struct shm_slab {
 	uint8_t *base;
+	bool settled; /* slab_settle() was here; control thread */
 	_Atomic uint64_t touched[LEAP_SLAB_PAGES / 64];
 };
 
@@ -45,6 +46,7 @@ struct port {
 	struct ctl control;
 	_Atomic(struct shm_slab *) *slabs; /* PROTO_SLABS_MAX, NULL = not held; sparse */
 	uint32_t slabs_end;                /* all held numbers are smaller */
+	uint32_t newest;                   /* last one granted */
 	_Atomic uint64_t bytes_read, bytes_written;
 };
 
@@ -171,10 +173,6 @@ static int slab_map(struct port *port, int fd, struct shm_slab **ret_slab)
 			port->text, -r);
 	}
 	sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_DONTDUMP);
-	/* memory that the donor took already costs us page tables only: make them now, not in an eviction */
-	if ((size_t)st.st_blocks * 512 >= LEAP_SLAB_BYTES &&
-	    !sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_POPULATE_WRITE))
-		memset((void *)s->touched, 0xff, sizeof(s->touched));
 	*ret_slab = s;
 	return 0;
 }
@@ -199,6 +197,7 @@ static int shm_slab_grant(struct port *port, uint32_t *ret_slab)
 	atomic_store(&port->slabs[reply.slab], s);
 	if (reply.slab >= port->slabs_end)
 		port->slabs_end = reply.slab + 1;
+	port->newest = reply.slab;
 	*ret_slab = reply.slab;
 	return 0;
 }
@@ -231,8 +230,30 @@ static int shm_info(struct port *port, bool refresh, struct port_info *ret_info)
 	return 0;
 }
 
+/*
+ * The donor takes a slab's memory soon after the grant. From then on writing it costs us page tables only: they
+ * are made here, with one call, rather than in an eviction.
+ */
+static void slab_settle(struct port *port)
+{
+	struct shm_slab *s = port->slabs_end ? atomic_load(&port->slabs[port->newest]) : NULL;
+	unsigned char last = 0;
+
+	if (!s || s->settled ||
+	    syscall(SYS_mincore, s->base + LEAP_SLAB_BYTES - LEAP_PAGE_BYTES, LEAP_PAGE_BYTES,
+		    &last) ||
+	    !(last & 1))
+		return;
+	s->settled = true;
+	if (sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_POPULATE_WRITE))
+		return;
+	for (unsigned i = 0; i < LEAP_SLAB_PAGES / 64; i++)
+		atomic_store_explicit(&s->touched[i], ~0ull, memory_order_relaxed);
+}
+
 static int shm_tick(struct port *port)
 {
+	slab_settle(port);
 	return ctl_tick(&port->control);
 }
 

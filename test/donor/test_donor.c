@@ -132,7 +132,7 @@ static void test_clone_accounting(void **state)
 /* Released memory is the system's again at once, although the client still lives. */
 static void test_memory_returns(void **state)
 {
-	struct test_donor *d = donor_start("--memory", "256M", NULL);
+	struct test_donor *d = donor_start("--memory", "256M", "--lazy", NULL);
 	uint8_t *buf = pages_new(64);
 
 	memset(buf, 1, 64 * 4096);
@@ -157,6 +157,35 @@ static void test_memory_returns(void **state)
 		d->log[d->log_bytes = 0] = '\0';
 	}
 	pages_free(buf, 64);
+	donor_stop(d);
+}
+
+/* What is lent is really there soon after, unless --lazy; slabs that come and go leave nothing behind. */
+static void test_memory_is_taken(void **state)
+{
+	struct test_donor *d = donor_start("--memory", "256M", NULL);
+	struct client c = open_client(d, CARRIER_PLAIN);
+	bool taken = false;
+	uint32_t slab;
+
+	for (int i = 0; i < 50; i++) {
+		assert_int_equal(c.ops->slab_grant(c.port, &slab), 0);
+		sleep_ms(i % 5);
+		assert_int_equal(c.ops->slab_release(c.port, slab), 0);
+	}
+	assert_int_equal(grant_all(&c), 4);
+	for (int i = 0; i < 100 && !taken; i++) {
+		kill(d->pid, SIGUSR1);
+		taken = donor_says(d, "slabs 4 of 4, memory in use 256M", 50);
+	}
+	assert_true(taken);
+	client_close(&c);
+	d->log[d->log_bytes = 0] = '\0';
+	for (int i = 0; i < 100 && taken; i++) {
+		kill(d->pid, SIGUSR1);
+		taken = !donor_says(d, "slabs 0 of 4, memory in use 0M", 50);
+	}
+	assert_false(taken);
 	donor_stop(d);
 }
 
@@ -564,21 +593,14 @@ static void test_fairness(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_memory_and_quota),
-		cmocka_unit_test(test_clone_accounting),
-		cmocka_unit_test(test_memory_returns),
-		cmocka_unit_test(test_clients_limit),
-		cmocka_unit_test(test_drain),
-		cmocka_unit_test(test_drain_timeout),
-		cmocka_unit_test(test_second_sigterm),
-		cmocka_unit_test(test_config_and_sighup),
-		cmocka_unit_test(test_pressure),
-		cmocka_unit_test(test_donor_initiated),
-		cmocka_unit_test(test_hello_refusals),
-		cmocka_unit_test(test_start_errors),
-		cmocka_unit_test(test_placement),
-		cmocka_unit_test(test_service),
-		cmocka_unit_test(test_fairness),
+		cmocka_unit_test(test_memory_and_quota),  cmocka_unit_test(test_clone_accounting),
+		cmocka_unit_test(test_memory_returns),    cmocka_unit_test(test_memory_is_taken),
+		cmocka_unit_test(test_clients_limit),     cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_drain_timeout),     cmocka_unit_test(test_second_sigterm),
+		cmocka_unit_test(test_config_and_sighup), cmocka_unit_test(test_pressure),
+		cmocka_unit_test(test_donor_initiated),   cmocka_unit_test(test_hello_refusals),
+		cmocka_unit_test(test_start_errors),      cmocka_unit_test(test_placement),
+		cmocka_unit_test(test_service),           cmocka_unit_test(test_fairness),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
