@@ -143,12 +143,40 @@ static void make_params(const struct config *config, struct transport_params *pa
 		params->client_id[0] = (uint64_t)getpid();
 }
 
+/* Which are full: all is an error, some a warning. */
+static int judge_full(const struct donor_uri *list, const bool *full, int n)
+{
+	char text[300] = "";
+	int count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += full[i];
+	for (int i = 0; i < n; i++) {
+		if (!full[i])
+			continue;
+		uri_format(&list[i], text, sizeof(text));
+		if (count < n)
+			tool_warn("donor %s is full: it lends nothing now", text);
+	}
+	if (count < n)
+		return 0;
+	if (n > 1)
+		return error_set(ENOSPC,
+				 "all donors are full, %s too: nothing can be borrowed; start "
+				 "another, or give one more memory (leap-donor --memory)",
+				 text);
+	return error_set(ENOSPC,
+			 "donor %s is full: nothing can be borrowed; start another donor, or give "
+			 "this one more memory (leap-donor --memory)",
+			 text);
+}
+
 int check_donors(const struct config *config)
 {
 	struct donor_uri *list = calloc(LEAP_DONORS_MAX, sizeof(*list));
 	struct transport_params params;
-	char text[300] = "";
-	int n, full = 0, err = 0;
+	bool full[LEAP_DONORS_MAX];
+	int n, err = 0;
 
 	if (!list)
 		return error_set(ENOMEM, "no memory");
@@ -160,19 +188,10 @@ int check_donors(const struct config *config)
 		struct port_info info;
 
 		err = check_donor(&list[i], &params, &info);
-		if (err || info.free_bytes >= LEAP_SLAB_BYTES)
-			continue;
-		uri_format(&list[i], text, sizeof(text));
-		full++;
-		if (full < n)
-			tool_warn("donor %s is full: it lends nothing now", text);
+		full[i] = !err && info.free_bytes < LEAP_SLAB_BYTES;
 	}
-	if (!err && full == n)
-		err = error_set(
-			ENOSPC,
-			"%s%s full: no memory can be borrowed; start another donor, or give "
-			"this one more memory (leap-donor --memory)",
-			n > 1 ? "every donor, the last one " : "donor ", text);
+	if (!err)
+		err = judge_full(list, full, n);
 	free(list);
 	return err;
 }

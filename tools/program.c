@@ -163,12 +163,14 @@ static bool is_shell(const char *interpreter)
 	return false;
 }
 
-static void warn_of_shell(const char *script, const char *interpreter, bool follow_exec)
+static void warn_of_shell(struct program *program, const char *script, const char *interpreter,
+			  bool follow_exec)
 {
 	if (is_shell(interpreter) && !follow_exec)
-		tool_warn("%s is a script for %s: the programs that it starts run without Leap, "
-			  "unless --follow-exec is given",
-			  script, base_of(interpreter));
+		snprintf(program->warning, sizeof(program->warning),
+			 "%.200s is a script for %.40s: the programs that it starts run without "
+			 "Leap, unless --follow-exec is given",
+			 script, base_of(interpreter));
 }
 
 /* If the file is an "env NAME" script: NAME and its fixed arguments as words, malloc()ed. */
@@ -222,30 +224,29 @@ static char **copy_list(char **argv)
 }
 
 /* Finds argv[0], through env(1). */
-static int find_through_env(char **argv, bool follow_exec, char ***ret_argv,
-			    char ret_path[PATH_MAX])
+static int find_through_env(char **argv, bool follow_exec, struct program *program)
 {
 	char *words[16], **list = copy_list(argv), *script;
-	int err = find_one(argv[0], ret_path);
+	int err = find_one(argv[0], program->path);
 
 	for (int deep = 0; !err && list && deep < SCRIPTS_DEEP; deep++) {
-		unsigned n = env_words(ret_path, words, sizeof(words) / sizeof(words[0]));
+		unsigned n = env_words(program->path, words, sizeof(words) / sizeof(words[0]));
 
 		if (!n)
 			break;
-		script = strdup(ret_path);
+		script = strdup(program->path);
 		list = script ? put_in_front(list, words, n, script) : NULL;
 		if (!list)
 			break;
-		err = find_one(list[0], ret_path);
+		err = find_one(list[0], program->path);
 		if (!err)
-			warn_of_shell(script, list[0], follow_exec);
+			warn_of_shell(program, script, list[0], follow_exec);
 	}
 	if (!list) {
 		error_set(ENOMEM, "no memory");
 		return EXIT_CANNOT_RUN;
 	}
-	*ret_argv = list;
+	program->argv = list;
 	return err;
 }
 
@@ -339,8 +340,9 @@ static int check_elf(const char *path, const char *head, size_t n)
 	return 0;
 }
 
-static int check_file(const char *path, bool follow_exec)
+static int check_file(struct program *program, bool follow_exec)
 {
+	const char *path = program->path;
 	char head[HEAD_BYTES + 1], file[PATH_MAX], *interpreter, *argument;
 	size_t n;
 
@@ -353,7 +355,7 @@ static int check_file(const char *path, bool follow_exec)
 			return 0; /* may be executed, not read */
 		if (!script_line(head, &interpreter, &argument))
 			interpreter = "/bin/sh"; /* as execvp(3) does */
-		warn_of_shell(path, interpreter, follow_exec);
+		warn_of_shell(program, path, interpreter, follow_exec);
 		if (look(interpreter)) {
 			error_set(ENOENT, "cannot run %s: its interpreter %s is missing", file,
 				  interpreter);
@@ -366,9 +368,11 @@ static int check_file(const char *path, bool follow_exec)
 	return EXIT_CANNOT_RUN;
 }
 
-int program_prepare(char **argv, bool follow_exec, char ***ret_argv, char ret_path[PATH_MAX])
+int program_prepare(char **argv, bool follow_exec, struct program *ret_program)
 {
-	int err = find_through_env(argv, follow_exec, ret_argv, ret_path);
+	int err;
 
-	return err ? err : check_file(ret_path, follow_exec);
+	memset(ret_program, 0, sizeof(*ret_program));
+	err = find_through_env(argv, follow_exec, ret_program);
+	return err ? err : check_file(ret_program, follow_exec);
 }

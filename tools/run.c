@@ -128,7 +128,7 @@ int run_main(int argc, char **argv)
 	struct config *config = calloc(1, sizeof(*config));
 	const char **given = calloc(config_table_count, sizeof(*given));
 	struct run run = {0};
-	char path[PATH_MAX], **program;
+	static struct program program;
 	int first, err;
 
 	if (!config || !given)
@@ -141,16 +141,17 @@ int run_main(int argc, char **argv)
 	if (first == argc)
 		return tool_fail(EXIT_LEAP, "no program is named; write 'leap run [OPTION...] -- "
 					    "PROGRAM [ARGUMENT...]'");
-	err = program_prepare(argv + first, config->follow_exec, &program, path);
+	err = program_prepare(argv + first, config->follow_exec, &program);
 	if (err)
 		return tool_fail_last(err);
 	if (check_all(config) || set_variables(given))
 		return tool_fail_last(EXIT_LEAP);
+	if (program.warning[0])
+		tool_warn("%s", program.warning);
 	if (run.check_only)
 		return 0;
-	free(config);
-	execvp(path, program);
+	execvp(program.path, program.argv);
 	err = errno;
 	return tool_fail(err == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, "cannot run %s: %s",
-			 path, strerror(err));
+			 program.path, strerror(err));
 }

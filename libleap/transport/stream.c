@@ -243,7 +243,10 @@ int stream_hello(int fd, enum proto_kind kind, const uint8_t *token,
 	if (!rule && (head.type != PROTO_HELLO_ACK || head.length < sizeof(*ret_ack)))
 		rule = "no answer to HELLO";
 	if (rule)
-		return error_set(EPROTO, "%s is no leap-donor of this version: %s", text, rule);
+		return error_set(EPROTO,
+				 "%s is no leap-donor of this version (%s): check the address, and "
+				 "use the same release on both sides",
+				 text, rule);
 	r = stream_recv(fd, body, head.length, end_ns);
 	if (r)
 		return hello_fail(r, text);

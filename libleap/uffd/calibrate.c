@@ -23,7 +23,19 @@ struct trial {
 	bool busy;
 	bool stop; /* atomic */
 	char *area;
+	int cpu; /* of the faulting thread */
 };
+
+/* Off the CPU of the faulting thread, where the front end busy would be no use. */
+static void keep_off(const struct follow *follow, int cpu)
+{
+	cpu_set_t others = follow->allowed;
+
+	if (cpu < 0 || !CPU_ISSET(cpu, &others) || CPU_COUNT(&others) < 2)
+		return;
+	CPU_CLR(cpu, &others);
+	syscall(SYS_sched_setaffinity, 0, sizeof(others), &others);
+}
 
 static void *serve(void *arg)
 {
@@ -32,6 +44,8 @@ static void *serve(void *arg)
 	struct follow follow;
 
 	follow_init(&follow);
+	if (t->busy)
+		keep_off(&follow, t->cpu);
 	while (!__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE)) {
 		struct pollfd p = {.fd = t->uffd, .events = POLLIN};
 		struct uffd_msg msg;
@@ -55,6 +69,7 @@ static uint64_t median(struct trial *t, unsigned first)
 	struct thread thread = {0};
 
 	t->stop = false;
+	t->cpu = sched_getcpu();
 	if (thread_start(&thread, serve, t, "leap-calibrate"))
 		return 0;
 	for (unsigned i = 0; i < FAULTS; i++) {
