@@ -8,14 +8,14 @@
 #define TO(s) (1u << PAGE_##s)
 
 const uint16_t page_arrows[PAGE_NSTATES] = {
-	[PAGE_ABSENT] = TO(LOCAL) | TO(ABSENT) | TO(REMOTE) | TO(LOST),
+	[PAGE_ABSENT] = TO(LOCAL) | TO(LOST),
 	[PAGE_LOCAL] = TO(EVICTING) | TO(ABSENT),
 	[PAGE_FILLING] = TO(LOCAL) | TO(STAGED) | TO(REMOTE) | TO(LOST),
 	[PAGE_STAGED] = TO(LOCAL) | TO(REMOTE) | TO(ABSENT),
 	[PAGE_EVICTING] = TO(LIMBO) | TO(LOCAL) | TO(ABSENT),
 	[PAGE_LIMBO] = TO(LOCAL) | TO(REMOTE) | TO(ABSENT),
 	[PAGE_REMOTE] = TO(FILLING) | TO(LOCAL) | TO(LOST) | TO(ABSENT),
-	[PAGE_LOST] = TO(ABSENT) | TO(LOST),
+	[PAGE_LOST] = TO(ABSENT),
 };
 
 const char *page_state_name(enum page_state state)

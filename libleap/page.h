@@ -15,6 +15,10 @@
  *     |                       |                  |  |   read failed
  *     |                       |                  +--+----> LOST  (poisoned: SIGBUS on touch)
  *
+ *   Also: STAGED -> REMOTE (dropped unused), REMOTE -> LOCAL (read in one step), and ABSENT or REMOTE -> LOST
+ *   (touched when there is no room anywhere). FILLING and EVICTING are left by their one worker only: a discard
+ *   waits for it.
+ *
  *   state     mapped in the program | content is in              | slot             | who may change it
  *   ABSENT    no                    | nowhere: reads as zeroes   | none             | shard lock
  *   LOCAL     yes                   | the program's page         | maybe (old copy) | shard lock
