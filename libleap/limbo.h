@@ -33,7 +33,7 @@ struct limbo_slot {
 struct limbo {
 	char *area;          /* LIMBO_SLOTS * EXTENT_BYTES */
 	bool movable;        /* registered: frames come and go by UFFDIO_MOVE */
-	uint32_t nslots;     /* ring size in use */
+	uint32_t nslots;     /* ring size in use, a power of two (running numbers wrap) */
 	uint32_t head, tail; /* running numbers; slot = number % nslots */
 	uint64_t pages;      /* pages in state LIMBO */
 	uint64_t frames;     /* frames held */
