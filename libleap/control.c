@@ -97,7 +97,7 @@ static int set_locked(struct leap *leap, const char *name, const char *value)
 				 name);
 	next = mem_map(sizeof(*next));
 	if (!next)
-		return error_set(ENOMEM, "no memory");
+		return error_set(ENOMEM, "no memory for a change of option %s", name);
 	*next = leap->config;
 	err = config_set(next, name, value);
 	if (!err)

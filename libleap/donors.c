@@ -241,6 +241,14 @@ static void give_back(struct leap *leap)
 			d->ops->slab_release(d->port, number);
 }
 
+/* A store inside the process gives out bytes, the others slabs. */
+static uint64_t room_to_ask(const struct port_info *info)
+{
+	uint64_t share = info->total_bytes / 16;
+
+	return info->stored_bytes && share < LEAP_SLAB_BYTES ? share : LEAP_SLAB_BYTES;
+}
+
 static void ask_again(struct leap *leap)
 {
 	struct donors *donors = &leap->donors;
@@ -251,7 +259,7 @@ static void ask_again(struct leap *leap)
 
 		if (!donor_alive(d) || !d->full || d->ops->info(d->port, true, &info))
 			continue;
-		if (info.free_bytes >= LEAP_SLAB_BYTES) {
+		if (info.free_bytes >= room_to_ask(&info)) {
 			d->full = false;
 			__atomic_store_n(&leap->no_room, false, __ATOMIC_RELAXED);
 		}

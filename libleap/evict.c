@@ -21,11 +21,13 @@ struct evict_write {
 	struct donor *donor;
 	uint32_t slot; /* of limbo */
 	unsigned first, n;
+	bool again; /* a write of these pages has failed before */
 	struct evict_write *next;
 };
 
-#define WRITES_MAX 256 /* in flight for a shard */
-#define PICK_TRIES 64  /* extents looked at before giving up */
+#define WRITES_MAX    256 /* in flight for a shard */
+#define PICK_TRIES    64  /* extents looked at before giving up */
+#define UNEVICT_TRIES 100
 
 struct evicting {
 	struct extent *extent;
@@ -168,21 +170,42 @@ static void settle_page(struct shard *shard, struct evicting *ev, unsigned i, ui
 	}
 }
 
+/* Maps the frame of page i again, by moving or copying it. */
+static int map_frame(struct shard *shard, char *addr, char *frame, bool *ret_moved)
+{
+	int err = -EAGAIN;
+
+	*ret_moved = false;
+	for (int tries = 0; tries < UNEVICT_TRIES && err && err != -EEXIST; tries++) {
+		if (tries)
+			sched_yield();
+		if (shard->limbo.movable &&
+		    !uffd_move(shard->uffd, addr, frame, LEAP_PAGE_BYTES, false, true, NULL)) {
+			*ret_moved = true;
+			return 0;
+		}
+		err = uffd_copy(shard->uffd, addr, frame, LEAP_PAGE_BYTES, true, NULL);
+	}
+	return err == -EEXIST ? 0 : err;
+}
+
 /* Page i goes back into the program: its content could not be stored. */
 static void unevict(struct shard *shard, struct extent *e, uint32_t slot, unsigned i)
 {
 	struct page *page = &extent_pages(e)[i];
 	char *addr = extent_addr(e) + ((size_t)i << LEAP_PAGE_SHIFT);
-	char *frame = limbo_frame(&shard->limbo, slot, i);
-	bool moved = shard->limbo.movable &&
-		     !uffd_move(shard->uffd, addr, frame, LEAP_PAGE_BYTES, false, true, NULL);
+	bool moved;
+	int err = map_frame(shard, addr, limbo_frame(&shard->limbo, slot, i), &moved);
 
-	if (!moved)
-		uffd_copy(shard->uffd, addr, frame, LEAP_PAGE_BYTES, true, NULL);
 	uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
 	page_set_flags(page, 0, PAGE_WRITING | PAGE_STORED | PAGE_WAITED);
-	page_move(page, PAGE_LOCAL);
 	limbo_forget(shard, e, i, moved);
+	if (err) {
+		page_lost(shard, e->region, extent_first_page(e) + i,
+			  "no donor takes it, and the kernel cannot map it");
+		return;
+	}
+	page_move(page, PAGE_LOCAL);
 	shard_pages_local(shard, e, 1ull << i);
 }
 
@@ -268,7 +291,7 @@ static struct evict_write *write_get(struct shard *shard)
 
 /* Posts [first, first + n) of the extent's limbo slot, whose slots are neighbours on one donor. */
 static void post_write(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
-		       unsigned n, const struct slot_place *place)
+		       unsigned n, const struct slot_place *place, bool again)
 {
 	struct evict_write *w = write_get(shard);
 	struct lane *lane = shard->write[place->donor->index];
@@ -280,6 +303,7 @@ static void post_write(struct shard *shard, struct extent *e, uint32_t slot, uns
 	w->slot = slot;
 	w->first = first;
 	w->n = n;
+	w->again = again;
 	w->io = (struct io){
 		.op = IO_WRITE,
 		.slab = place->slab,
@@ -298,7 +322,8 @@ static void post_write(struct shard *shard, struct extent *e, uint32_t slot, uns
 }
 
 /* Slots of WRITING pages do not change, so they may be read without the lock. */
-static void post_writes(struct shard *shard, struct extent *e, uint32_t slot, uint64_t dirty)
+static void post_writes(struct shard *shard, struct extent *e, uint32_t slot, uint64_t dirty,
+			bool again)
 {
 	const struct slabs *slabs = &shard->leap->slabs;
 	const struct page *pages = extent_pages(e);
@@ -312,12 +337,28 @@ static void post_writes(struct shard *shard, struct extent *e, uint32_t slot, ui
 		while (k < n && pages[bit + k].slot == pages[bit].slot + k &&
 		       (pages[bit + k].slot - 1) % LEAP_SLAB_PAGES)
 			k++;
-		post_write(shard, e, slot, bit, k, &place);
+		post_write(shard, e, slot, bit, k, &place, again);
 		bit += k;
 	}
 	for (uint32_t d = 0; d < shard->leap->donors.count; d++)
 		if (shard->write[d])
 			shard->leap->donors.donor[d].ops->flush(shard->write[d]);
+}
+
+/* A bounded store is full, or other slots did not help either. The donor is asked again when it has room. */
+static void send_home(struct shard *shard, struct evict_write *w, uint64_t mask)
+{
+	char text[300];
+
+	for (uint64_t m = mask; m; m &= m - 1)
+		unevict(shard, w->extent, w->slot, (unsigned)__builtin_ctzll(m));
+	shard->limbo.slot[w->slot].writing &= ~mask;
+	__atomic_store_n(&w->donor->full, true, __ATOMIC_RELAXED);
+	if (__atomic_exchange_n(&shard->leap->no_room, true, __ATOMIC_RELAXED))
+		return;
+	uri_format(&w->donor->uri, text, sizeof(text));
+	log_warn("donor %s does not take pages (%s): they stay local beyond the limit", text,
+		 w->io.status == -ENOSPC ? "its store is full" : "writes fail");
 }
 
 /* The write failed: the pages need other slots, or go home. Returns pages to write again. */
@@ -341,11 +382,8 @@ static uint64_t write_failed(struct shard *shard, struct evict_write *w)
 		page_set_flags(&pages[i], 0, PAGE_WRITING | PAGE_STORED);
 		shard->limbo.slot[w->slot].writing &= ~(1ull << i);
 	}
-	if (w->io.status == -ENOSPC) { /* a bounded store is full: no other slot helps */
-		for (uint64_t m = ev.dirty; m; m &= m - 1)
-			unevict(shard, w->extent, w->slot, (unsigned)__builtin_ctzll(m));
-		shard->limbo.slot[w->slot].writing &= ~ev.dirty;
-		shard->leap->no_room = true;
+	if (w->io.status == -ENOSPC || (w->again && donor_alive(w->donor))) {
+		send_home(shard, w, ev.dirty);
 		return 0;
 	}
 	uint64_t all = ev.dirty;
@@ -382,7 +420,7 @@ static void reap_one(struct shard *shard, struct evict_write *w)
 	w->next = shard->write_free;
 	shard->write_free = w;
 	if (again)
-		post_writes(shard, w->extent, w->slot, again);
+		post_writes(shard, w->extent, w->slot, again, true);
 }
 
 int evict_reap(struct shard *shard)
@@ -425,7 +463,7 @@ static int finish(struct shard *shard, struct evicting *ev)
 	out = want - (unsigned)(shard->local - before);
 	lock_release(&shard->lock);
 	if (ev->dirty) {
-		post_writes(shard, ev->extent, ev->slot, ev->dirty);
+		post_writes(shard, ev->extent, ev->slot, ev->dirty, false);
 		evict_reap(shard);
 	}
 	if (out)

@@ -280,16 +280,18 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 		out = evict_extent(shard, e);
 		if (out == EVICT_FULL && donors_grow(r->leap) == 0)
 			out = evict_extent(shard, e);
-		full = out == EVICT_FULL;
 		evict_drain(shard);
 		lock_acquire(&shard->lock);
+		/* a write may have failed for want of room after all */
+		full = out == EVICT_FULL || (out > 0 && e->local &&
+					     __atomic_load_n(&r->leap->no_room, __ATOMIC_RELAXED));
 		if (e->limbo)
 			limbo_retire_extent(shard, e);
 		lock_release(&shard->lock);
 		lock_release(&shard->evict_lock);
 	}
 	lock_app_leave(&saved);
-	return full ? error_set(ENOSPC, "the donors have no room left: add one, or memory to one")
+	return full ? error_set(ENOSPC, "the donors take no more pages: add one, or memory to one")
 		    : 0;
 }
 
