@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* region.c - life of regions: mapping, registration (arming), look-up. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "libleap/error.h"
@@ -117,23 +118,50 @@ static struct leap_region *new_region(struct leap *leap, char *addr, size_t npag
 	return r;
 }
 
-/* Pages that are mapped already belong to us now. Shard lock held; the stripe is registered. */
-static int scan_resident(struct leap_region *r, uintptr_t from, uintptr_t to)
+#define SCAN_PAGES      512
+#define PAGEMAP_CONTENT (3ull << 62) /* present, or swapped out */
+
+/*
+ * Which of n <= SCAN_PAGES pages have content. A page taken for absent would be dropped with the eviction of its
+ * neighbours, so pages that are swapped out count, which mincore() does not see; it serves where /proc is not
+ * mounted.
+ */
+static void find_content(int fd, const char *addr, size_t n, bool *ret_there)
+{
+	uint64_t entry[SCAN_PAGES];
+	unsigned char core[SCAN_PAGES];
+	off_t at = (off_t)(((uintptr_t)addr >> LEAP_PAGE_SHIFT) * sizeof(entry[0]));
+	size_t bytes = n * sizeof(entry[0]);
+
+	if (fd >= 0 && syscall(SYS_pread64, fd, entry, bytes, at) == (long)bytes) {
+		for (size_t i = 0; i < n; i++)
+			ret_there[i] = entry[i] & PAGEMAP_CONTENT;
+		return;
+	}
+	memset(core, 0, sizeof(core));
+	syscall(SYS_mincore, addr, n << LEAP_PAGE_SHIFT, core);
+	for (size_t i = 0; i < n; i++)
+		ret_there[i] = core[i] & 1;
+}
+
+/* Pages that have content already belong to us now. Shard lock held; the stripe is registered. */
+static int scan_content(struct leap_region *r, uintptr_t from, uintptr_t to)
 {
 	size_t first = region_page_index(r, (void *)from), end = region_page_index(r, (void *)to);
 	struct shard *shard = region_shard(r, first);
-	unsigned char there[4096];
+	bool there[SCAN_PAGES];
 	int64_t held = 0;
+	int fd = (int)sys_ret(
+		syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
 
 	while (first < end) {
-		size_t n = end - first < sizeof(there) ? end - first : sizeof(there);
+		size_t n = end - first < SCAN_PAGES ? end - first : SCAN_PAGES;
 
-		if (syscall(SYS_mincore, region_page_addr(r, first), n << LEAP_PAGE_SHIFT, there))
-			break;
+		find_content(fd, region_page_addr(r, first), n, there);
 		for (size_t i = 0; i < n; i++) {
 			struct extent *e = &r->extents[(first + i) / EXTENT_PAGES];
 
-			if (!(there[i] & 1) || page_state(&r->pages[first + i]) != PAGE_ABSENT)
+			if (!there[i] || page_state(&r->pages[first + i]) != PAGE_ABSENT)
 				continue;
 			page_move(&r->pages[first + i], PAGE_LOCAL);
 			shard_pages_local(shard, e, 1ull << ((first + i) % EXTENT_PAGES));
@@ -141,6 +169,8 @@ static int scan_resident(struct leap_region *r, uintptr_t from, uintptr_t to)
 		}
 		first += n;
 	}
+	if (fd >= 0)
+		sys_close(fd);
 	budget_add(r->leap, held, 0);
 	return 0;
 }
@@ -167,7 +197,7 @@ int region_arm_stripe(struct leap_region *r, size_t stripe)
 	init_extents(r, first, end);
 	__atomic_store_n(&r->armed[stripe], 1, __ATOMIC_RELEASE);
 	if (scan_end > first)
-		region_each_part(r, first, scan_end, scan_resident);
+		region_each_part(r, first, scan_end, scan_content);
 unlock:
 	lock_release(&shard->lock);
 	return err;
@@ -208,7 +238,16 @@ int regions_arm_if_needed(struct leap *leap)
 	return 0;
 }
 
-/* Puts the region into the list and registers it if need be. */
+static bool any_armed(const struct leap_region *r)
+{
+	for (size_t s = 0; s < r->nstripes; s++)
+		if (r->armed[s])
+			return true;
+	return false;
+}
+
+/* Puts the region into the list and registers it if need be. A range of the program that was registered in part
+ * stays in the list on failure: pages of it may be remote already. */
 static int publish(struct leap *leap, struct leap_region *r)
 {
 	sigset_t saved;
@@ -228,7 +267,7 @@ static int publish(struct leap *leap, struct leap_region *r)
 		err = arm_region(r);
 	else
 		err = regions_arm_if_needed(leap);
-	if (err) {
+	if (err && (r->created || !any_armed(r))) {
 		if (!r->reserved)
 			__atomic_fetch_sub(&leap->committed, (int64_t)r->npages, __ATOMIC_RELAXED);
 		shards_lock_all(leap);
@@ -325,10 +364,12 @@ int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_r
 	__atomic_store_n(&leap->armed, true,
 			 __ATOMIC_RELEASE); /* its kind is checked by registering it */
 	err = publish(leap, r);
-	if (err)
-		free_metadata(r);
-	else
+	if (!err)
 		*ret_region = r;
+	else if (!any_armed(r))
+		free_metadata(r);
+	else if (region_unmake(r))
+		log_error("%p and %zu bytes behind it stay managed: %s", addr, bytes, error_last());
 leave:
 	runtime_leave();
 	return err ? error_prefix(err == -EPERM ? -EINVAL : err, "leap_region_adopt") : 0;
