@@ -22,7 +22,7 @@ static void usage(FILE *out)
 		     "Runs programs on memory that other machines lend.\n\n");
 	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
-	fprintf(out, "\n'leap COMMAND --help' tells more. Lend memory with leap-donor(1).\n");
+	fprintf(out, "\n'leap COMMAND --help' tells more. Lend memory with leap-donor(8).\n");
 }
 
 int main(int argc, char **argv)
