@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* links: libleap/window.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* From a policy's wish to pages: markers, what is asked of fetch, room, windows cut short. */
+#include "test/unit/plan_fake.h"
+
+static void check_brought(size_t first, int64_t delta, uint32_t count, size_t but)
+{
+	unsigned n = 0;
+
+	for (uint32_t k = 0; k < count; k++) {
+		size_t index = (size_t)((int64_t)first + k * delta);
+
+		if (index == but) {
+			assert_true(page_has(&pages[index], PAGE_MARKER));
+			assert_int_equal(page_state(&pages[index]), PAGE_REMOTE);
+			continue;
+		}
+		assert_int_equal(page_state(&pages[index]), PAGE_LOCAL);
+		assert_true(page_has(&pages[index], PAGE_PREFETCHED));
+		assert_false(page_has(&pages[index], PAGE_MARKER));
+		n++;
+	}
+	assert_int_equal(fake.nbrought, n);
+	assert_int_equal(shard.count.prefetched, n);
+}
+
+static void test_window_is_brought(void **state)
+{
+	bring_window(9, 10, 1, 200);
+	check_brought(10, 1, 200, 110);
+	assert_int_equal(fake.calls, 4); /* an extent at a time */
+	assert_int_equal(page_state(&pages[9]), PAGE_REMOTE);
+	assert_int_equal(page_state(&pages[210]), PAGE_REMOTE);
+}
+
+static void test_strided_window(void **state)
+{
+	bring_window(1000, 993, -7, 50);
+	check_brought(993, -7, 50, 993 - 25 * 7);
+	for (unsigned i = 0; i < fake.nbrought; i++)
+		assert_int_equal((993 - fake.brought[i]) % 7, 0);
+}
+
+static void test_cache_mode(void **state)
+{
+	leap.config.hits = HITS_CACHE;
+	bring_window(9, 10, 1, 8);
+	assert_int_equal(fake.nbrought, 8);
+	for (size_t i = 10; i < 18; i++) {
+		assert_int_equal(page_state(&pages[i]), PAGE_STAGED);
+		assert_true(page_has(&pages[i], PAGE_PREFETCHED));
+		assert_false(page_has(&pages[i], PAGE_MARKER));
+	}
+	assert_null(window_find(&shard.windows, &region, 14));
+}
+
+/* The marker comes too when reads take time, last, and stays unmapped. */
+static void test_marker_is_staged(void **state)
+{
+	leap.all_sync = false;
+	bring_window(9, 10, 1, 8);
+	assert_int_equal(fake.nbrought, 8);
+	assert_int_equal(fake.brought[7], 14);
+	assert_int_equal(fake.how[7], FETCH_STAGE);
+	assert_int_equal(fake.how[0], FETCH_MAP);
+	assert_int_equal(page_state(&pages[14]), PAGE_STAGED);
+	assert_true(page_has(&pages[14], PAGE_MARKER));
+}
+
+/* What is there is not brought; the marker is the next page that is not. */
+static void test_partly_local(void **state)
+{
+	for (size_t i = 12; i < 17; i++)
+		pages[i].word = PAGE_LOCAL;
+	bring_window(9, 10, 1, 8);
+	assert_int_equal(fake.nbrought, 2);
+	assert_int_equal(fake.brought[0], 10);
+	assert_int_equal(fake.brought[1], 11);
+	assert_true(page_has(&pages[17], PAGE_MARKER));
+	assert_false(page_has(&pages[12], PAGE_PREFETCHED));
+	/* nothing left: no window, no marker */
+	fake.nbrought = 0;
+	bring_window(9, 10, 1, 7);
+	assert_int_equal(fake.nbrought, 0);
+	assert_int_equal(shard.count.markers, 0);
+}
+
+static void test_limbo_is_rescued(void **state)
+{
+	pages[10].word = pages[14].word = PAGE_LIMBO;
+	bring_window(9, 10, 1, 8);
+	assert_int_equal(fake.rescued, 1u << 10); /* but the marker */
+	assert_true(page_has(&pages[14], PAGE_MARKER));
+	assert_int_equal(page_state(&pages[14]), PAGE_LIMBO);
+	assert_int_equal(fake.nbrought, 6);
+}
+
+static void test_marker_touched(void **state)
+{
+	struct plan_todo todo;
+
+	bring_window(100, 97, -3, 20);
+	fake.plan = (struct prefetch_plan){BASE + 37, -3, 40};
+	assert_true(page_has(&pages[97 - 30], PAGE_MARKER));
+	assert_true(touch_marker(97 - 30, &todo));
+	assert_int_equal(fake.heard.kind, PREFETCH_MARKER);
+	assert_int_equal(fake.heard.page, BASE + 67);
+	assert_int_equal(fake.heard.credit, 20);
+	assert_int_equal(fake.heard.delta, -3);
+	assert_int_equal(fake.heard.frontier, BASE + 97 - 19 * 3);
+	assert_int_equal(shard.count.markers, 1);
+	assert_int_equal(shard.count.prefetch_hits, 20);
+	for (size_t i = 0; i <= 100; i++) {
+		assert_false(page_has(&pages[i], PAGE_PREFETCHED));
+		assert_false(page_has(&pages[i], PAGE_MARKER));
+	}
+	assert_int_equal(todo.plan.start, 37);
+	assert_int_equal(todo.plan.count, 13); /* clipped: 37, 34 .. 1 */
+	/* the window is gone: a second touch tells nothing */
+	assert_false(touch_marker(67, &todo));
+	assert_int_equal(shard.count.markers, 1);
+}
+
+/* More windows than the table holds: the oldest loses its marker. */
+static void test_many_windows(void **state)
+{
+	struct plan_todo todo;
+
+	for (size_t i = 0; i <= WINDOWS_MAX; i++)
+		bring_window(i * 100, (int64_t)i * 100 + 1, 1, 8);
+	assert_false(page_has(&pages[5], PAGE_MARKER));
+	for (size_t i = 1; i <= WINDOWS_MAX; i++)
+		assert_true(page_has(&pages[i * 100 + 5], PAGE_MARKER));
+	assert_false(touch_marker(5, &todo));
+	assert_true(touch_marker(105, &todo));
+}
+
+/* Stopped on the way: the window ends where the pages do, and its marker lies within or right behind. */
+static void test_cut_short(void **state)
+{
+	static const struct {
+		unsigned extents; /* brought */
+		size_t marker;
+		uint32_t credit;
+		size_t frontier;
+	} cases[] = {
+		{0, 64, 1, 64},     {1, 128, 65, 128},
+		{2, 192, 129, 192}, {4, 320, 257, 320}, /* up to the middle exactly */
+		{5, 320, 320, 383}, {7, 320, 448, 511},
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct plan_todo todo;
+
+		all_remote();
+		fake.calls = fake.nbrought = 0;
+		fake.stop_after = cases[i].extents;
+		bring_window(63, 64, 1, 512);
+		for (size_t k = 0; k < 640; k++)
+			if (page_has(&pages[k], PAGE_MARKER) != (k == cases[i].marker))
+				fail_msg("case %u: page %zu", i, k);
+		fake.stop_after = 1000000;
+		touch_marker(cases[i].marker, &todo);
+		assert_int_equal(fake.heard.credit, cases[i].credit);
+		assert_int_equal(fake.heard.frontier, BASE + cases[i].frontier);
+	}
+}
+
+static void test_no_room(void **state)
+{
+	/* donors that take time: not far ahead of the evictor */
+	leap.all_sync = false;
+	leap.local_all = 1000;
+	fake.budget = 1000;
+	fake.headroom = 100;
+	fake.evict_answer = EVICT_AGAIN;
+	bring_window(63, 64, 1, 512);
+	assert_int_equal(fake.nbrought, 512);
+	all_remote();
+	fake.nbrought = 0;
+	leap.local_all = 1050;
+	bring_window(63, 64, 1, 512);
+	assert_int_equal(fake.nbrought, 0); /* 64 more would be past the headroom */
+	assert_true(page_has(&pages[64], PAGE_MARKER));
+	/* there is room again */
+	all_remote();
+	fake.evict_answer = 0;
+	bring_window(63, 64, 1, 512);
+	assert_int_equal(fake.nbrought, 512);
+}
+
+static void test_recycling(void **state)
+{
+	fake.budget = leap.local_all = 100000;
+	leap.recycle = true;
+	fake.can_recycle = 1;
+	bring_window(63, 64, 1, 128);
+	assert_int_equal(fake.evicted, 2);
+	assert_int_equal(fake.recycled, 127);
+	assert_int_equal(fake.nbrought, 0);
+	assert_int_equal(shard.count.prefetched, 127);
+	/* not worth it for a few pages, not in cache mode, not when frames may be referenced */
+	bring_window(1000, 1001, 1, 8);
+	assert_int_equal(fake.evicted, 2);
+	leap.recycle = false;
+	bring_window(2047, 2048, 1, 64);
+	assert_int_equal(fake.evicted, 2);
+	leap.recycle = true;
+	leap.config.hits = HITS_CACHE;
+	bring_window(4095, 4096, 1, 64);
+	assert_int_equal(fake.evicted, 2);
+	/* when nothing fits, it is read as usual; when donors are full, it is not */
+	leap.config.hits = HITS_MARKER;
+	fake.can_recycle = 0;
+	fake.nbrought = 0;
+	bring_window(8191, 8192, 1, 64);
+	assert_int_equal(fake.nbrought, 63);
+	fake.evict_answer = EVICT_FULL;
+	fake.nbrought = 0;
+	bring_window(8255, 8256, 1, 64);
+	assert_int_equal(fake.nbrought, 0);
+}
+
+static void test_dying_region(void **state)
+{
+	struct plan_todo todo;
+
+	assert_true(miss(9, 10, 1, 8, &todo));
+	region.dying = true;
+	plan_execute(&shard, &todo);
+	assert_int_equal(fake.nbrought, 0);
+	assert_false(page_has(&pages[14], PAGE_MARKER));
+}
+
+static void test_range(void **state)
+{
+	pages[70].word = PAGE_LOCAL;
+	plan_range(&shard, &region, 60, 100);
+	assert_int_equal(fake.nbrought, 99);
+	assert_int_equal(fake.calls, 3);
+	for (size_t i = 60; i < 160; i++)
+		assert_int_equal(page_state(&pages[i]), PAGE_LOCAL);
+	assert_int_equal(page_state(&pages[59]), PAGE_REMOTE);
+	assert_int_equal(page_state(&pages[160]), PAGE_REMOTE);
+	fake.calls = 0;
+	fake.stop_after = 1;
+	plan_range(&shard, &region, 640, 640);
+	assert_int_equal(fake.calls, 2); /* the second got nothing: no third */
+	plan_range(&shard, &region, 5, 0);
+	assert_int_equal(fake.calls, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_window_is_brought),
+		TEST(test_strided_window),
+		TEST(test_cache_mode),
+		TEST(test_marker_is_staged),
+		TEST(test_partly_local),
+		TEST(test_limbo_is_rescued),
+		TEST(test_marker_touched),
+		TEST(test_many_windows),
+		TEST(test_cut_short),
+		TEST(test_no_room),
+		TEST(test_recycling),
+		TEST(test_dying_region),
+		TEST(test_range),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
