@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "libleap/transport/loop_store.h"
@@ -178,7 +179,12 @@ static void test_overwrite(void **state)
 			check(0, 7, second);
 			check(0, 8, neighbour);
 		}
+	/* a smaller one takes less memory */
 	make_page(first, 5, 0);
+	make_page(second, 6, 95);
+	write_page(0, 7, first);
+	write_page(0, 7, second);
+	assert_true(heap_capacity((void *)(uintptr_t)tables[0]->word[7]) < PAGE / 2);
 	make_page(second, 6, 0);
 	write_page(0, 7, first);
 	at = store_peek(tables[0], 7);
@@ -383,6 +389,58 @@ static void test_readers_while_moving(void **state)
 	assert_int_equal(wrong, 0);
 }
 
+/* An object may only be freed when nobody can be reading it any more. */
+static void *shrinking_writer(void *arg)
+{
+	uint8_t zero[PAGE] = {0};
+
+	for (uint32_t i = 0; i < LEAP_SLAB_PAGES; i++)
+		if (i % 16)
+			store_write(&store, &user, tables[0], i, zero);
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static uint64_t word_of(uint32_t page)
+{
+	return __atomic_load_n(&tables[0]->word[page], __ATOMIC_ACQUIRE);
+}
+
+static void test_moving_waits_for_readers(void **state)
+{
+	static uint64_t before[LEAP_SLAB_PAGES];
+	static struct store_user slow;
+	uint8_t page[PAGE];
+	pthread_t thread;
+	uint32_t moved = LEAP_SLAB_PAGES;
+
+	stop = 0;
+	for (uint32_t i = 0; i < LEAP_SLAB_PAGES; i++) {
+		make_page(page, i, 70);
+		write_page(0, i, page);
+		before[i] = word_of(i);
+	}
+	assert_int_equal(store_user_open(&store, &slow), 0);
+	__atomic_store_n(&slow.reading, 1, __ATOMIC_SEQ_CST); /* a read began, and takes long */
+	assert_int_equal(pthread_create(&thread, NULL, shrinking_writer, NULL), 0);
+	while (moved == LEAP_SLAB_PAGES && !__atomic_load_n(&stop, __ATOMIC_ACQUIRE))
+		for (moved = 0; moved < LEAP_SLAB_PAGES; moved += 16)
+			if (word_of(moved) != before[moved])
+				break;
+	usleep(100000);
+	assert_int_equal(__atomic_load_n(&stop, __ATOMIC_ACQUIRE), 0);
+	assert_in_range(moved, 0, LEAP_SLAB_PAGES - 1);
+	assert_memory_equal((void *)(uintptr_t)before[moved], (void *)(uintptr_t)word_of(moved),
+			    64);
+	__atomic_store_n(&slow.reading, 2, __ATOMIC_SEQ_CST);
+	pthread_join(thread, NULL);
+	store_user_close(&store, &slow);
+	for (uint32_t i = 0; i < LEAP_SLAB_PAGES; i += 16) {
+		make_page(page, i, 70);
+		check(0, i, page);
+	}
+}
+
 static void test_random_walk(void **state)
 {
 	enum { N = 400 };
@@ -446,6 +504,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_forget, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_moving_gives_memory_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_readers_while_moving, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_moving_waits_for_readers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_random_walk, set_up_bounded, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_memory_for_a_user, set_up, tear_down),
 	};

@@ -182,7 +182,19 @@ static void test_no_room(void **state)
 	bring_window(63, 64, 1, 512);
 	assert_int_equal(fake.nbrought, 0); /* 64 more would be past the headroom */
 	assert_true(page_has(&pages[64], PAGE_MARKER));
+	/* up to it is allowed */
+	all_remote();
+	fake.headroom = 114;
+	bring_window(63, 64, 1, 512);
+	assert_int_equal(fake.nbrought, 512);
+	fake.headroom = 113;
+	fake.nbrought = 0;
+	all_remote();
+	bring_window(63, 64, 1, 64); /* 63 and the marker */
+	assert_int_equal(fake.nbrought, 64);
 	/* there is room again */
+	leap.local_all = 100000;
+	fake.nbrought = 0;
 	all_remote();
 	fake.evict_answer = 0;
 	bring_window(63, 64, 1, 512);

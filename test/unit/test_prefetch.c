@@ -333,6 +333,12 @@ static void test_edges_of_the_address_space(void **state)
 	assert_int_equal(window.count, 1);
 	majority_miss(m, 0, &window);
 	assert_int_equal(window.count, 0);
+	assert_int_equal(majority_steps(9, -1, 8), 8);
+	assert_int_equal(majority_steps(9, -1, 9), 9);
+	assert_int_equal(majority_steps(9, -1, 10), 9);
+	assert_int_equal(majority_steps(9, -2, 10), 4);
+	assert_int_equal(majority_steps(MAJORITY_PAGE_MAX - 9, 1, 8), 8);
+	assert_int_equal(majority_steps(MAJORITY_PAGE_MAX - 9, 2, 8), 4);
 	for (uint64_t page = MAJORITY_PAGE_MAX - 80; page <= MAJORITY_PAGE_MAX - 20; page += 10)
 		majority_miss(m, page, &window);
 	m->hits = 8;
