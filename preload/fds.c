@@ -30,7 +30,15 @@ EXPORT int close(int fd)
 
 EXPORT int dup2(int from, int to)
 {
-	return ours(to) ? bad() : (int)syscall(SYS_dup2, from, to);
+	if (ours(to))
+		return bad();
+#ifdef SYS_dup2
+	return (int)syscall(SYS_dup2, from, to);
+#else
+	if (from == to) /* dup3() refuses that */
+		return fcntl(from, F_GETFD) < 0 ? -1 : to;
+	return (int)syscall(SYS_dup3, from, to, 0);
+#endif
 }
 
 EXPORT int dup3(int from, int to, int flags)

@@ -212,7 +212,9 @@ static int clone_main(void *arg)
 	struct clone_start start = *(struct clone_start *)arg;
 
 	fork_child();
-	return start.fn(start.arg);
+	/* clone() itself would end this thread only, and the pager's would stay */
+	syscall(SYS_exit_group, start.fn(start.arg));
+	__builtin_unreachable();
 }
 
 /* The child runs on `stack` before the pager is there for it. */

@@ -126,7 +126,8 @@ EXPORT void *realloc(void *p, size_t size)
 		return malloc(size);
 	if (unlikely(!jemallocs(p)))
 		return __libc_realloc(p, size);
-	return leap_je_realloc(p, size);
+	p = leap_je_realloc(p, size);
+	return likely(p) || !size ? p : nomem(p);
 }
 
 EXPORT void *reallocarray(void *p, size_t n, size_t size)

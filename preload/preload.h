@@ -47,7 +47,9 @@ static inline bool managed(const void *addr, size_t len)
 {
 	const char *a = addr;
 
-	return preload_ready() && a < preload.end && a + len > preload.start;
+	return preload_ready() && a < preload.end &&
+	       (a >= preload.start ? a + len > a
+				   : len > (size_t)(preload.start - a) && a + len > a);
 }
 
 /* hooks.c: makes every arena of the private jemalloc take its memory from the reservation. */

@@ -123,9 +123,12 @@ static long remap_foreign(const struct remap *r, bool from_us)
 		errno = ENOMEM;
 		return -1;
 	}
-	p = raw_mremap(r);
+	/* what is there goes first, as in the kernel: afterwards it would be the moved content */
 	if (to_us)
-		map_foreign_end(r->want, end, p != -1);
+		map_foreign_end(r->want, end, true);
+	p = raw_mremap(r);
+	if (p == -1 && to_us)
+		map_reclaim(r->want, end);
 	if (p == -1 || !from_us || r->flags & MREMAP_DONTUNMAP)
 		return p;
 	if ((char *)p != r->old)

@@ -8,6 +8,7 @@
 
 #include "libleap/error.h"
 #include "libleap/log.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
 
 /* The port is dead for this cause, unless it is already for another. */
@@ -66,7 +67,7 @@ static void ctl_take_fd(struct ctl *c, struct msghdr *msg)
 		for (size_t i = 0; i < n; i++) {
 			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
 			if (c->passed_fd >= 0)
-				sys_close(c->passed_fd);
+				fd_close(c->passed_fd);
 			c->passed_fd = fd;
 		}
 	}
@@ -162,7 +163,7 @@ static void ctl_aside(struct ctl *c, const struct proto_head *head)
 			log_info("donor %s says: %s", c->text, sentence);
 	}
 	if (c->passed_fd >= 0)
-		sys_close(c->passed_fd);
+		fd_close(c->passed_fd);
 	c->passed_fd = -1;
 }
 
@@ -238,7 +239,7 @@ int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret
 		*ret_fd = c->passed_fd;
 		c->passed_fd = -1;
 	} else if (c->passed_fd >= 0) {
-		sys_close(c->passed_fd);
+		fd_close(c->passed_fd);
 		c->passed_fd = -1;
 	}
 	if (ret_head->status)
@@ -281,9 +282,9 @@ int ctl_tick(struct ctl *control)
 void ctl_forget(struct ctl *control)
 {
 	if (control->fd >= 0)
-		sys_close(control->fd);
+		fd_close(control->fd);
 	if (control->passed_fd >= 0)
-		sys_close(control->passed_fd);
+		fd_close(control->passed_fd);
 	control->fd = control->passed_fd = -1;
 }
 

@@ -36,9 +36,6 @@ struct ctl {
 	uint8_t in[sizeof(struct proto_head) + PROTO_BODY_MAX];
 };
 
-/* Moves a descriptor of ours up, out of the way of a program that closes or counts on low numbers.
- */
-int fd_raise(int fd);
 /* Non-blocking stream socket, connected by end_ns (clock_ns()). Sets the sentence, which names
  * text. */
 int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, const char *text,

@@ -20,6 +20,7 @@
 #include "libleap/error.h"
 #include "libleap/transport/ctl.h"
 #include "libleap/transport/shm_path.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/sys.h"
@@ -69,7 +70,7 @@ static int shm_connect(struct port *port, enum proto_kind kind, const uint8_t *t
 		return r;
 	r = ctl_open(&port->control, fd, kind, ticket, &port->params, end_ns);
 	if (r)
-		sys_close(fd);
+		fd_close(fd);
 	return r;
 }
 
@@ -188,7 +189,7 @@ static int shm_slab_grant(struct port *port, uint32_t *ret_slab)
 		return r;
 	r = slab_map(port, fd, &s);
 	if (fd >= 0)
-		sys_close(fd);
+		fd_close(fd);
 	if (r) {
 		ctl_release(&port->control, reply.slab);
 		return r;

@@ -11,19 +11,8 @@
 
 #include "libleap/error.h"
 #include "libleap/transport/ctl.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
-
-#define FD_FLOOR 900 /* our descriptors live above, out of the program's way */
-
-int fd_raise(int fd)
-{
-	int up = (int)sys_ret(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_FLOOR));
-
-	if (up < 0)
-		return fd;
-	sys_close(fd);
-	return up;
-}
 
 /* 0 when one of events (or an error) is there, -ETIMEDOUT at the end. */
 static int stream_wait(int fd, short events, uint64_t end_ns)
@@ -96,7 +85,7 @@ int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, co
 			"cannot connect to donor %s: no socket (errno %d); raise the limit on "
 			"descriptors (ulimit -n)",
 			text, errno);
-	fd = fd_raise(fd);
+	fd = fd_own(fd);
 	for (;;) {
 		r = connect(fd, sa, len) ? -errno : 0;
 		if (r == -EAGAIN && sa->sa_family == AF_UNIX && clock_ns() < end_ns) {
@@ -112,7 +101,7 @@ int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, co
 			r = -code;
 	}
 	if (r && r != -EISCONN) {
-		sys_close(fd);
+		fd_close(fd);
 		return connect_fail(-r, text);
 	}
 	*ret_fd = fd;

@@ -16,6 +16,7 @@
 #include "libleap/error.h"
 #include "libleap/log.h"
 #include "libleap/transport/tcp_conn.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/sys.h"
@@ -88,7 +89,7 @@ static int port_connect_control(struct port *port, enum proto_kind kind, const u
 	socket_tune(fd, port->params.deadline_ns);
 	r = ctl_open(&port->control, fd, kind, ticket, &port->params, end_ns);
 	if (r)
-		sys_close(fd);
+		fd_close(fd);
 	return r;
 }
 
@@ -242,7 +243,7 @@ static int lane_connect(struct lane *lane)
 	}
 	return 0;
 fail_close:
-	sys_close(lane->fd);
+	fd_close(lane->fd);
 	return r;
 }
 
@@ -331,7 +332,7 @@ static void tcp_lane_close(struct lane *lane)
 	atomic_fetch_add(&port->bytes_read, atomic_load(&lane->bytes_read));
 	atomic_fetch_add(&port->bytes_written, atomic_load(&lane->bytes_written));
 	lane->backend->close(lane, false);
-	sys_close(lane->fd);
+	fd_close(lane->fd);
 	mem_free(lane);
 }
 
@@ -426,7 +427,7 @@ static int tcp_clone_adopt(struct port *port, const struct port_ticket *ticket)
 	while ((lane = port->lanes)) {
 		port->lanes = lane->next;
 		lane->backend->close(lane, true);
-		sys_close(lane->fd);
+		fd_close(lane->fd);
 		mem_free(lane);
 	}
 	ctl_forget(&port->control);

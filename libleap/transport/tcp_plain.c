@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 
 #include "libleap/transport/tcp_conn.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
 
 #define IDLE_CHECK 64 /* look for a closed connection in every so many idle polls */
@@ -23,10 +24,10 @@ static int plain_open(struct lane *lane)
 	lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (lane->epoll_fd < 0)
 		return -errno;
-	lane->epoll_fd = fd_raise(lane->epoll_fd);
+	lane->epoll_fd = fd_own(lane->epoll_fd);
 	if (epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->fd, &ev)) {
 		r = -errno;
-		sys_close(lane->epoll_fd);
+		fd_close(lane->epoll_fd);
 		return r;
 	}
 	return 0;
@@ -34,7 +35,7 @@ static int plain_open(struct lane *lane)
 
 static void plain_close(struct lane *lane, bool forked)
 {
-	sys_close(lane->epoll_fd);
+	fd_close(lane->epoll_fd);
 }
 
 static void plain_want_out(struct lane *lane, bool want)

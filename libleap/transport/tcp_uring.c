@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "libleap/transport/tcp_conn.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
 
 #define RING_ENTRIES 4
@@ -32,13 +33,16 @@ static int uring_open(struct lane *lane)
 		r = io_uring_queue_init_params(RING_ENTRIES, &lane->ring, &params);
 	}
 	if (!r)
-		lane->ring.ring_fd = lane->ring.enter_ring_fd = fd_raise(lane->ring.ring_fd);
+		lane->ring.ring_fd = lane->ring.enter_ring_fd = fd_own(lane->ring.ring_fd);
 	return r;
 }
 
 static void uring_close(struct lane *lane, bool forked)
 {
+	int fd = lane->ring.ring_fd;
+
 	io_uring_queue_exit(&lane->ring);
+	fd_disown(fd);
 }
 
 static void uring_arm_tx(struct lane *lane)

@@ -27,12 +27,17 @@ int fd_own(int fd)
 	return fd;
 }
 
+void fd_disown(int fd)
+{
+	if (fd >= 0 && fd < KNOWN)
+		__atomic_fetch_and(&owned[fd / 64], ~(1ull << (fd % 64)), __ATOMIC_RELAXED);
+}
+
 void fd_close(int fd)
 {
 	if (fd < 0)
 		return;
-	if (fd < KNOWN)
-		__atomic_fetch_and(&owned[fd / 64], ~(1ull << (fd % 64)), __ATOMIC_RELAXED);
+	fd_disown(fd);
 	sys_close(fd);
 }
 

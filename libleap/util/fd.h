@@ -13,6 +13,8 @@
 int fd_own(int fd);
 /* Closes one of ours; -1 is allowed. */
 void fd_close(int fd);
+/* One of ours was closed by somebody else (a library that made it). */
+void fd_disown(int fd);
 bool fd_is_owned(int fd);
 /* Lowest of ours; INT_MAX when there is none. */
 int fd_lowest(void);
