@@ -72,7 +72,7 @@ struct leap_region {
 	size_t high_page; /* first page never committed (reserved regions) */
 	size_t committed_pages;
 	struct region_view *views; /* one a shard */
-	struct ranges holes; /* region_hole.c */
+	struct ranges holes;       /* region_hole.c */
 	struct leap_region *next;
 };
 

@@ -249,6 +249,18 @@ static void count_done(struct io *io)
 	io->aux[0]++;
 }
 
+unsigned client_grant_all(struct client *c)
+{
+	unsigned n = 0;
+	uint32_t slab;
+	int r;
+
+	while (!(r = c->ops->slab_grant(c->port, &slab)))
+		n++;
+	assert_int_equal(r, -ENOSPC);
+	return n;
+}
+
 int lane_do(const struct transport_ops *ops, struct lane *lane, enum io_op op, uint32_t slab,
 	    uint32_t page, uint32_t npages, void *buf)
 {

@@ -61,6 +61,8 @@ struct client {
 int client_open(struct client *client, struct test_donor *donor, enum carrier carrier,
 		uint64_t deadline_ns);
 void client_close(struct client *client);
+/* Asks for slabs until the donor has none; returns how many it gave. */
+unsigned client_grant_all(struct client *client);
 
 /* One io, waited for (at most 10 s); returns its status. */
 int lane_do(const struct transport_ops *ops, struct lane *lane, enum io_op op, uint32_t slab,

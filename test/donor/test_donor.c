@@ -62,18 +62,6 @@ static struct client open_client(struct test_donor *d, enum carrier k)
 	return c;
 }
 
-static unsigned grant_all(struct client *c)
-{
-	unsigned n = 0;
-	uint32_t slab;
-	int r;
-
-	while (!(r = c->ops->slab_grant(c->port, &slab)))
-		n++;
-	assert_int_equal(r, -ENOSPC);
-	return n;
-}
-
 static void test_memory_and_quota(void **state)
 {
 	struct test_donor *d =
@@ -82,23 +70,23 @@ static void test_memory_and_quota(void **state)
 		      c = open_client(d, CARRIER_URING);
 	struct port_info info;
 
-	assert_int_equal(grant_all(&a), 2);
+	assert_int_equal(client_grant_all(&a), 2);
 	assert_non_null(strstr(error_last(), "quota"));
 	assert_int_equal(a.ops->info(a.port, true, &info), 0);
 	assert_int_equal(info.free_bytes, 0);
 	assert_int_equal(info.total_bytes, 130 << 20);
-	assert_int_equal(grant_all(&b), 2);
-	assert_int_equal(grant_all(&c), 0);
+	assert_int_equal(client_grant_all(&b), 2);
+	assert_int_equal(client_grant_all(&c), 0);
 	assert_non_null(strstr(error_last(), "--memory"));
 	assert_int_equal(c.ops->tick(c.port), 0); /* a refusal is no death */
 	assert_int_equal(a.ops->slab_release(a.port, 0), 0);
 	assert_int_equal(c.ops->info(c.port, true, &info), 0);
 	assert_int_equal(info.free_bytes, LEAP_SLAB_BYTES);
-	assert_int_equal(grant_all(&c), 1);
+	assert_int_equal(client_grant_all(&c), 1);
 	client_close(&b);
 	for (int i = 0; i < 100 && (c.ops->info(c.port, true, &info), !info.free_bytes); i++)
 		sleep_ms(10);
-	assert_int_equal(grant_all(&c), 1);
+	assert_int_equal(client_grant_all(&c), 1);
 	client_close(&a);
 	client_close(&c);
 	donor_stop(d);
@@ -115,14 +103,14 @@ static void test_clone_accounting(void **state)
 	assert_int_equal(a.ops->slab_grant(a.port, &slab), 0);
 	assert_int_equal(a.ops->clone_prepare(a.port, &ticket), 0);
 	assert_int_equal(b.ops->clone_adopt(b.port, &ticket), 0);
-	assert_int_equal(grant_all(&a), 1);
-	assert_int_equal(grant_all(&b), 1);
+	assert_int_equal(client_grant_all(&a), 1);
+	assert_int_equal(client_grant_all(&b), 1);
 	c = open_client(d, CARRIER_PLAIN);
-	assert_int_equal(grant_all(&c), 1);
+	assert_int_equal(client_grant_all(&c), 1);
 	assert_int_equal(a.ops->slab_release(a.port, slab), 0); /* b still holds it */
-	assert_int_equal(grant_all(&c), 0);
+	assert_int_equal(client_grant_all(&c), 0);
 	assert_int_equal(b.ops->slab_release(b.port, slab), 0);
-	assert_int_equal(grant_all(&c), 1);
+	assert_int_equal(client_grant_all(&c), 1);
 	client_close(&a);
 	client_close(&b);
 	client_close(&c);
@@ -173,7 +161,7 @@ static void test_memory_is_taken(void **state)
 		sleep_ms(i % 5);
 		assert_int_equal(c.ops->slab_release(c.port, slab), 0);
 	}
-	assert_int_equal(grant_all(&c), 4);
+	assert_int_equal(client_grant_all(&c), 4);
 	for (int i = 0; i < 100 && !taken; i++) {
 		kill(d->pid, SIGUSR1);
 		taken = donor_says(d, "slabs 4 of 4, memory in use 256M", 50);
@@ -272,24 +260,24 @@ static void test_config_and_sighup(void **state)
 			 "debug\nhugepages = off\n");
 	d = donor_start("--config", conf, NULL);
 	a = open_client(d, CARRIER_PLAIN);
-	assert_int_equal(grant_all(&a), 2);
+	assert_int_equal(client_grant_all(&a), 2);
 	file_write(conf, "memory = 256M\nquota = 192M\n");
 	kill(d->pid, SIGHUP);
 	assert_true(donor_says(d, "configuration read: memory 256M, quota 192M", 2000));
-	assert_int_equal(grant_all(&a), 1);
+	assert_int_equal(client_grant_all(&a), 1);
 	assert_non_null(strstr(error_last(), "quota"));
 	/* A bad file changes nothing. */
 	file_write(conf, "memory = 1G\nquota = much\n");
 	kill(d->pid, SIGHUP);
 	assert_true(donor_says(d, "donor.conf:2: quota: 'much' is not a size", 2000));
-	assert_int_equal(grant_all(&a), 0);
+	assert_int_equal(client_grant_all(&a), 0);
 	/* Less than is lent: nothing is taken away, nothing more is given. */
 	file_write(conf, "memory = 64M\n");
 	kill(d->pid, SIGHUP);
 	assert_true(donor_says(d, "configuration read: memory 64M, quota 0M", 2000));
-	assert_int_equal(grant_all(&a), 0);
+	assert_int_equal(client_grant_all(&a), 0);
 	assert_int_equal(a.ops->slab_release(a.port, 0), 0);
-	assert_int_equal(grant_all(&a), 0);
+	assert_int_equal(client_grant_all(&a), 0);
 	client_close(&a);
 	donor_stop(d);
 	unlink(conf);
@@ -308,13 +296,13 @@ static void test_pressure(void **state)
 	file_write(conf, "memory = 128M\nreserve = 1000T\n");
 	kill(d->pid, SIGHUP);
 	assert_true(donor_says(d, "short of memory", 3000));
-	assert_int_equal(grant_all(&a), 0);
+	assert_int_equal(client_grant_all(&a), 0);
 	assert_non_null(strstr(error_last(), "short of memory"));
 	file_write(conf, "memory = 128M\n");
 	kill(d->pid, SIGHUP);
 	assert_true(donor_says(d, "reserve 0M", 3000));
 	sleep_ms(600);
-	assert_int_equal(grant_all(&a), 2);
+	assert_int_equal(client_grant_all(&a), 2);
 	client_close(&a);
 	donor_stop(d);
 	unlink(conf);

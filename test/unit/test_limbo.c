@@ -327,7 +327,7 @@ static void walk(uint32_t slots)
 
 	limbo_destroy(&shard);
 	assert_int_equal(set_up_slots(true, slots), 0);
-	shard.limbo.head = shard.limbo.tail = -2 * slots;
+	shard.limbo.head = shard.limbo.tail = 0u - 2 * slots;
 	for (int step = 0; step < 5000; step++) {
 		unsigned x = (unsigned)(random64(&r) % EXTENTS);
 		uint64_t mask = random64(&r) % 4 ? random64(&r) : ~0ull;

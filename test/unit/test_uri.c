@@ -98,72 +98,72 @@ static void test_right(void **state)
 	}
 }
 
+static const struct {
+	const char *text;
+	int err;
+	const char *says;
+} mistakes[] = {
+	{"", EINVAL, "no donor is named"},
+	{" \t ", EINVAL, "no donor is named"},
+	{",", EINVAL, "empty entry"},
+	{"loop:,", EINVAL, "empty entry"},
+	{",loop:", EINVAL, "empty entry"},
+	{"tcp://a,,b", EINVAL, "empty entry"},
+	{"loop:x", EINVAL, "\"x\""},
+	{"shm:", EINVAL, "needs a name"},
+	{"shm:a,b", EINVAL, "\"b\""},
+	{"loop:,a:1", EINVAL, "\"a:1\""},
+	{"tcp:a:1", EINVAL, "two slashes"},
+	{"tcp:/a:1", EINVAL, "two slashes"},
+	{"tcp://", EINVAL, "host is missing"},
+	{"tcp://:1", EINVAL, "host is missing"},
+	{"tcp://a:", EINVAL, "port"},
+	{"tcp://a:0", EINVAL, "port \"0\""},
+	{"tcp://a:65536", EINVAL, "port \"65536\""},
+	{"tcp://a:99999999999999999999", EINVAL, "port"},
+	{"tcp://a:1x", EINVAL, "port \"1x\""},
+	{"tcp://a:-1", EINVAL, "port"},
+	{"tcp://::1", EINVAL, "brackets"},
+	{"tcp://::1:9400", EINVAL, "brackets"},
+	{"tcp://[::1", EINVAL, "']'"},
+	{"tcp://[::1]9", EINVAL, "']'"},
+	{"tcp://[a]:9", EINVAL, "brackets are for IPv6"},
+	{"tcp://[]:9", EINVAL, "host is missing"},
+	{"tcp://a/b:9", EINVAL, "'/'"},
+	{"tcp://a@b:9", EINVAL, "'@'"},
+	{"tcp://0,a:1", EINVAL, "number of donors"},
+	{"tcp://9999999999,a:1", EINVAL, "number of donors"},
+	{"tcp://3,a:1,b:2", EINVAL, "3 donors are announced, but 2"},
+	{"tcp://1,a:1,b:2", EINVAL, "1 donors are announced, but 2"},
+	{"tcp://2", EINVAL, "2 donors are announced, but 0"},
+	{"tcp://2,a:1,shm:x,b:2", EINVAL, "2 donors are announced, but 1"},
+	{"a:1", EINVAL, "transport is missing"},
+	{"10.0.0.2", EINVAL, "transport is missing"},
+	{"rdma://a:1", EPROTONOSUPPORT, "no rdma transport"},
+	{"file:/x", EPROTONOSUPPORT, "no file transport"},
+	{"http://a:1", EPROTONOSUPPORT, "\"http\""},
+	{"TCP://a:1", EPROTONOSUPPORT, "\"TCP\""},
+	{"foo:bar", EPROTONOSUPPORT, "\"foo\""},
+	{"tcp://a:1,quic://b:2", EPROTONOSUPPORT, "\"quic\""},
+	{"faulty:loop", EINVAL, "faulty:SPEC:URI"},
+	{"faulty::", EINVAL, "no donor"},
+	{"faulty:die=1:faulty::loop:", EINVAL, "wrap itself"},
+	{"faulty:die=1:nope:x", EPROTONOSUPPORT, "\"nope\""},
+	{"faulty:die=1:tcp://a:x", EINVAL, "port \"x\""},
+};
+
 static void test_wrong(void **state)
 {
-	static const struct {
-		const char *text;
-		int err;
-		const char *says;
-	} cases[] = {
-		{"", EINVAL, "no donor is named"},
-		{" \t ", EINVAL, "no donor is named"},
-		{",", EINVAL, "empty entry"},
-		{"loop:,", EINVAL, "empty entry"},
-		{",loop:", EINVAL, "empty entry"},
-		{"tcp://a,,b", EINVAL, "empty entry"},
-		{"loop:x", EINVAL, "\"x\""},
-		{"shm:", EINVAL, "needs a name"},
-		{"shm:a,b", EINVAL, "\"b\""},
-		{"loop:,a:1", EINVAL, "\"a:1\""},
-		{"tcp:a:1", EINVAL, "two slashes"},
-		{"tcp:/a:1", EINVAL, "two slashes"},
-		{"tcp://", EINVAL, "host is missing"},
-		{"tcp://:1", EINVAL, "host is missing"},
-		{"tcp://a:", EINVAL, "port"},
-		{"tcp://a:0", EINVAL, "port \"0\""},
-		{"tcp://a:65536", EINVAL, "port \"65536\""},
-		{"tcp://a:99999999999999999999", EINVAL, "port"},
-		{"tcp://a:1x", EINVAL, "port \"1x\""},
-		{"tcp://a:-1", EINVAL, "port"},
-		{"tcp://::1", EINVAL, "brackets"},
-		{"tcp://::1:9400", EINVAL, "brackets"},
-		{"tcp://[::1", EINVAL, "']'"},
-		{"tcp://[::1]9", EINVAL, "']'"},
-		{"tcp://[a]:9", EINVAL, "brackets are for IPv6"},
-		{"tcp://[]:9", EINVAL, "host is missing"},
-		{"tcp://a/b:9", EINVAL, "'/'"},
-		{"tcp://a@b:9", EINVAL, "'@'"},
-		{"tcp://0,a:1", EINVAL, "number of donors"},
-		{"tcp://9999999999,a:1", EINVAL, "number of donors"},
-		{"tcp://3,a:1,b:2", EINVAL, "3 donors are announced, but 2"},
-		{"tcp://1,a:1,b:2", EINVAL, "1 donors are announced, but 2"},
-		{"tcp://2", EINVAL, "2 donors are announced, but 0"},
-		{"tcp://2,a:1,shm:x,b:2", EINVAL, "2 donors are announced, but 1"},
-		{"a:1", EINVAL, "transport is missing"},
-		{"10.0.0.2", EINVAL, "transport is missing"},
-		{"rdma://a:1", EPROTONOSUPPORT, "no rdma transport"},
-		{"file:/x", EPROTONOSUPPORT, "no file transport"},
-		{"http://a:1", EPROTONOSUPPORT, "\"http\""},
-		{"TCP://a:1", EPROTONOSUPPORT, "\"TCP\""},
-		{"foo:bar", EPROTONOSUPPORT, "\"foo\""},
-		{"tcp://a:1,quic://b:2", EPROTONOSUPPORT, "\"quic\""},
-		{"faulty:loop", EINVAL, "faulty:SPEC:URI"},
-		{"faulty::", EINVAL, "no donor"},
-		{"faulty:die=1:faulty::loop:", EINVAL, "wrap itself"},
-		{"faulty:die=1:nope:x", EPROTONOSUPPORT, "\"nope\""},
-		{"faulty:die=1:tcp://a:x", EINVAL, "port \"x\""},
-	};
-
-	for (unsigned i = 0; i < ELEMENTS(cases); i++) {
+	for (unsigned i = 0; i < ELEMENTS(mistakes); i++) {
 		char code[16];
 
 		error_clear();
-		snprintf(code, sizeof(code), "%d", -cases[i].err);
-		if (strcmp(parsed(cases[i].text), code))
-			fail_msg("'%s' gives '%s' (%s)", cases[i].text, parsed(cases[i].text),
+		snprintf(code, sizeof(code), "%d", -mistakes[i].err);
+		if (strcmp(parsed(mistakes[i].text), code))
+			fail_msg("'%s' gives '%s' (%s)", mistakes[i].text, parsed(mistakes[i].text),
 				 error_last());
-		if (!strstr(error_last(), cases[i].says))
-			fail_msg("'%s' says '%s'", cases[i].text, error_last());
+		if (!strstr(error_last(), mistakes[i].says))
+			fail_msg("'%s' says '%s'", mistakes[i].text, error_last());
 	}
 	assert_string_equal(parsed(NULL), parsed(""));
 }
