@@ -15,6 +15,7 @@
 struct batch {
 	struct plan_todo todo[FAULT_BATCH];
 	unsigned ntodo;
+	uint64_t start_ns;
 };
 
 bool fault_decode(const struct uffd_msg *msg, struct fault *ret_fault)
@@ -141,6 +142,7 @@ static void fault_one(struct shard *shard, struct batch *batch, const struct fau
 	struct leap_region *region = region_find(shard->leap, fault->addr);
 	struct extent *e;
 	size_t index;
+	bool remote;
 
 	shard->count.faults++;
 	if (!region) { /* destroyed meanwhile */
@@ -155,7 +157,12 @@ static void fault_one(struct shard *shard, struct batch *batch, const struct fau
 		e->flags |= EXTENT_WAITED;
 		return;
 	}
+	remote = page_state(&region->pages[index]) == PAGE_REMOTE;
 	serve(shard, batch, region, index, fault);
+	if (page_state(&region->pages[index]) == PAGE_FILLING)
+		waiting_add(shard, region, index, batch->start_ns);
+	else
+		waiting_served(shard, batch->start_ns, remote);
 }
 
 /* Far over the budget, a fault waits for room; beyond the ceiling it fails. False: refuse the batch. */
@@ -197,9 +204,8 @@ static void refuse(struct shard *shard, const struct fault *faults, unsigned n)
 
 void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
 {
-	uint64_t start = clock_ns(), took;
+	struct batch batch = {.start_ns = clock_ns()};
 	bool admitted = admit(shard, n);
-	struct batch batch = {.ntodo = 0};
 
 	lock_acquire(&shard->lock);
 	if (admitted)
@@ -207,9 +213,6 @@ void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
 			fault_one(shard, &batch, &faults[i]);
 	else
 		refuse(shard, faults, n);
-	took = clock_ns() - start;
-	for (unsigned i = 0; i < n; i++)
-		hist_add(&shard->fault_hist, took);
 	lock_release(&shard->lock);
 	fetch_flush(shard);
 	for (unsigned i = 0; i < batch.ntodo; i++)

@@ -26,6 +26,8 @@ static void account(struct shard *shard, struct leap_region *region, size_t inde
 
 	if (page_state(page) == PAGE_REMOTE)
 		shard->remote--;
+	if (page_has(page, PAGE_WAITED))
+		waiting_end(shard, region, index);
 	page_set_flags(page, 0, PAGE_WAITED | PAGE_DEMAND);
 	page_move(page, PAGE_LOCAL);
 }
@@ -48,6 +50,7 @@ void fill_install(struct shard *shard, struct leap_region *region, size_t index,
 		if (page_state(page) != PAGE_REMOTE) {
 			page_move(page, PAGE_REMOTE);
 			shard->remote++;
+			waiting_end(shard, region, index); /* it will fault again */
 		}
 		page_set_flags(page, 0, PAGE_WAITED | PAGE_DEMAND | PAGE_PREFETCHED);
 	}

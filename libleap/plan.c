@@ -166,10 +166,12 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 	access.delta = w->delta;
 	access.frontier = vpn(region, w->frontier);
 	shard->count.markers++;
-	shard->count.prefetch_hits += w->count;
-	for (uint32_t k = 0; k < w->count; k++)
-		page_set_flags(&region->pages[(size_t)((int64_t)w->first + k * w->delta)], 0,
-			       PAGE_PREFETCHED);
+	for (uint32_t k = 0; k < w->count; k++) {
+		struct page *page = &region->pages[(size_t)((int64_t)w->first + k * w->delta)];
+
+		shard->count.prefetch_hits += page_has(page, PAGE_PREFETCHED);
+		page_set_flags(page, 0, PAGE_PREFETCHED);
+	}
 	window_free(w);
 	return ask(shard, region, index, &access, ret_todo);
 }

@@ -223,6 +223,7 @@ void page_lost(struct shard *shard, struct leap_region *region, size_t index, co
 			budget_add(shard->leap, -1, 0);
 		slots_put(&shard->leap->slabs, &page->slot, 1);
 		page->slot = 0;
+		waiting_end(shard, region, index);
 		page_set_flags(page, 0, PAGE_STORED | PAGE_WAITED | PAGE_DEMAND | PAGE_PREFETCHED);
 		page_move(page, PAGE_LOST);
 		shard->lost++;

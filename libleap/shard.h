@@ -22,6 +22,7 @@
 #include "libleap/thread.h"
 #include "libleap/transport/uri.h"
 #include "libleap/util/hist.h"
+#include "libleap/waiting.h"
 #include "libleap/window.h"
 
 struct leap;
@@ -83,6 +84,7 @@ struct shard {
 
 	struct shard_counters count;
 	struct hist fault_hist, remote_hist;
+	struct waiting waiting;
 	int64_t trend;
 	uint32_t window;
 
