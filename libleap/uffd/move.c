@@ -17,9 +17,10 @@ static bool break_sharing(struct shard *shard, char *addr)
 }
 
 /* Moves pages [first, first + n); holes are skipped. Returns those that left, sets *refused if the
- * kernel will not move this memory at all. */
-static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
-			unsigned n, bool *refused)
+ * kernel will not move this memory at all. Only pages of mask are written to: they are mapped, while a hole
+ * would fault, and wait for this thread. */
+static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, uint64_t mask,
+			unsigned first, unsigned n, bool *refused)
 {
 	char *base = extent_addr(e);
 	uint64_t moved = 0;
@@ -40,7 +41,7 @@ static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, un
 			break;
 		if (done)
 			unshared = false;
-		if (err == -EBUSY && n && !unshared &&
+		if (err == -EBUSY && n && !unshared && mask & 1ull << first &&
 		    break_sharing(shard, base + ((size_t)first << LEAP_PAGE_SHIFT))) {
 			unshared = true;
 			continue;
@@ -70,7 +71,7 @@ static uint64_t move_out(struct shard *shard, struct extent *e, uint32_t slot, u
 			unsigned first = (unsigned)__builtin_ctzll(part);
 			unsigned last = 63 - (unsigned)__builtin_clzll(part);
 
-			moved |= out_run(shard, e, slot, first, last - first + 1, &refused);
+			moved |= out_run(shard, e, slot, mask, first, last - first + 1, &refused);
 		}
 		bit += n;
 	}
