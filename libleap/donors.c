@@ -180,8 +180,14 @@ static int grow_locked(struct leap *leap)
 		uint32_t slab;
 		int err = d->ops->slab_grant(d->port, &slab);
 
-		if (!err)
-			return slabs_add(&leap->slabs, d, slab);
+		if (!err) {
+			err = slabs_add(&leap->slabs, d, slab);
+			if (err)
+				d->ops->slab_release(d->port, slab);
+			if (!donor_alive(d)) /* died meanwhile, before the slab was known */
+				slabs_donor_gone(&leap->slabs, d);
+			return err;
+		}
 		if (err == -EPIPE || err == -ETIMEDOUT)
 			donor_died(leap, d, err);
 		else
