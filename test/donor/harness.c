@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "test/donor/harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -184,13 +185,41 @@ int donor_wait(struct test_donor *donor, int ms)
 	return -1;
 }
 
+/* Does every thread of it stand still? */
+static bool stands_still(pid_t pid)
+{
+	char path[64], line[512], *at;
+	bool still = true;
+	struct dirent *entry;
+	DIR *dir;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((entry = readdir(dir)) && still) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", pid, entry->d_name);
+		f = fopen(path, "re");
+		if (!f) /* the thread has ended */
+			continue;
+		at = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+		still = at && at[2] == 'T';
+		fclose(f);
+	}
+	closedir(dir);
+	return still;
+}
+
+/* It need not be our child. */
 void donor_pause(struct test_donor *donor)
 {
-	int status;
-
 	kill(donor->pid, SIGSTOP);
-	assert_int_equal(waitpid(donor->pid, &status, WUNTRACED), donor->pid);
-	assert_true(WIFSTOPPED(status));
+	for (int ms = 0; !stands_still(donor->pid); ms++) {
+		assert_true(ms < 5000);
+		sleep_ms(1);
+	}
 }
 
 void donor_free(struct test_donor *donor)
