@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # leap bench micro: bad arguments, table, JSON, the donors it starts and ends.
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source-path=SCRIPTDIR disable=SC1091,SC2154
 . "$(dirname "$0")/lib.sh"
 
 bench() { expect "$1" "$2" "$leap" bench micro "${@:3}"; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # leap run: options, what it hands on, and what bad input and bad luck get before the program starts.
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source-path=SCRIPTDIR disable=SC1091,SC2154
 . "$(dirname "$0")/lib.sh"
 
 run() { expect "$1" "$2" "$leap" run "${@:3}"; }

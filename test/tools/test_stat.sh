@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # leap stat: a live process seen as lines, JSON, CSV and on a terminal.
-# shellcheck source-path=SCRIPTDIR
+# shellcheck source-path=SCRIPTDIR disable=SC1091,SC2154
 . "$(dirname "$0")/lib.sh"
 
 expect 1 'no process of this user publishes figures in .*/run; start one' "$leap" stat --once
