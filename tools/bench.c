@@ -238,18 +238,22 @@ static int check_transports(const char *list)
 	}
 }
 
-static int run_all(struct arguments *a, const struct config *config, bool donors)
+static uint64_t count_wrong(const struct bench_run *run)
 {
-	struct bench *bench = &a->bench;
-	struct bench_run *runs[RUNS_MAX];
-	const char *at = donors ? "" : bench->transports;
-	bool table = !a->json || strcmp(a->json, "-");
-	unsigned n = 0;
-	uint64_t wrong = 0;
+	uint64_t wrong = run->wrong;
+
+	for (unsigned i = 0; i < run->nrows; i++)
+		wrong += run->row[i].wrong;
+	return wrong;
+}
+
+/* One run for each word of the list, or one with the donors that config names when it is NULL. */
+static int run_list(struct bench *bench, const struct config *config, const char *list, bool table,
+		    struct bench_run **runs, unsigned *ret_n)
+{
+	const char *at = list ? list : "";
 	int err = 0;
 
-	if (table)
-		bench_print_header(bench, config);
 	do {
 		char word[24];
 		size_t len = strcspn(at, ",");
@@ -258,22 +262,36 @@ static int run_all(struct arguments *a, const struct config *config, bool donors
 		snprintf(word, sizeof(word), "%.*s", (int)len, at);
 		at += len + (at[len] == ',');
 		if (!run)
-			return tool_fail(EXIT_FAILED, "no memory");
-		runs[n++] = run;
+			return error_set(ENOMEM, "no memory");
+		runs[(*ret_n)++] = run;
 		run->config = *config;
-		err = run_transport(bench, run, donors ? NULL : word);
-		if (err)
-			return tool_fail_last(EXIT_FAILED);
-		wrong += run->wrong;
-		for (unsigned i = 0; i < run->nrows; i++)
-			wrong += run->row[i].wrong;
-		if (table)
+		err = run_transport(bench, run, list ? word : NULL);
+		if (!err && table)
 			bench_print_run(bench, run);
-	} while (*at && n < RUNS_MAX);
-	if (a->json && bench_print_json(a->json, bench, (const struct bench_run *const *)runs, n))
+	} while (!err && *at && *ret_n < RUNS_MAX);
+	return err;
+}
+
+static int run_all(struct arguments *a, const struct config *config, bool donors)
+{
+	struct bench_run *runs[RUNS_MAX];
+	bool table = !a->json || strcmp(a->json, "-");
+	unsigned n = 0;
+	uint64_t wrong = 0;
+	int err;
+
+	if (table)
+		bench_print_header(&a->bench, config);
+	err = run_list(&a->bench, config, donors ? NULL : a->bench.transports, table, runs, &n);
+	if (!err && a->json)
+		err = bench_print_json(a->json, &a->bench, (const struct bench_run *const *)runs,
+				       n);
+	while (n) {
+		wrong += count_wrong(runs[--n]);
+		free(runs[n]);
+	}
+	if (err)
 		return tool_fail_last(EXIT_FAILED);
-	while (n)
-		free(runs[--n]);
 	if (wrong)
 		return tool_fail(EXIT_FAILED, "%lu times a page had the wrong content",
 				 (unsigned long)wrong);
@@ -282,8 +300,8 @@ static int run_all(struct arguments *a, const struct config *config, bool donors
 
 static int micro(int argc, char **argv)
 {
-	struct config *config = calloc(1, sizeof(*config));
-	const char **given = calloc(config_table_count, sizeof(*given));
+	static struct config config;
+	static const char *given[FLAGS_MAX];
 	struct arguments a = {
 		.bench = {.bytes = 1ull << 30,
 			  .op = {true, true},
@@ -304,14 +322,12 @@ static int micro(int argc, char **argv)
 		.nflags = sizeof(bench_flags) / sizeof(bench_flags[0]),
 		.set = set,
 		.context = &a,
-		.config = config,
+		.config = &config,
 		.given = given,
 	};
 	int first, err;
 	bool donors;
 
-	if (!config || !given)
-		return tool_fail(EXIT_FAILED, "no memory");
 	err = flags_parse_with_env(&line, argc, argv, &first);
 	if (err == FLAGS_HELP)
 		return 0;
@@ -333,9 +349,7 @@ static int micro(int argc, char **argv)
 	progress_init(&a.bench.progress, a.progress);
 	a.bench.clock_ns = bench_clock_ns();
 	err = donors ? 0 : check_memory(&a.bench);
-	err = err ? tool_fail_last(EXIT_FAILED) : run_all(&a, config, donors);
-	free(config);
-	free(given);
+	err = err ? tool_fail_last(EXIT_FAILED) : run_all(&a, &config, donors);
 	return err;
 }
 

@@ -11,7 +11,6 @@
 #include "libleap/error.h"
 
 #define NAME_BYTES  40
-#define FLAGS_MAX   128 /* of one command: its own and all options */
 #define HELP_COLUMN 26
 #define HELP_WIDTH  96
 #define VAL_HELP    1000

@@ -36,10 +36,11 @@ struct command_line {
 	int (*set)(void *context, const char *name, const char *value);
 	void *context;
 	struct config *config; /* takes the options of config_table as flags, too; or NULL */
-	const char **given;    /* config_table_count entries: the text of those given; or NULL */
+	const char **given;    /* FLAGS_MAX entries: the text of those given; or NULL */
 };
 
-#define FLAGS_HELP 1 /* --help was given and answered */
+#define FLAGS_MAX  128 /* of one command: its own and all options */
+#define FLAGS_HELP 1   /* --help was given and answered */
 
 /* Index of the first word that is no flag in *ret_first (argv may be permuted). 0, FLAGS_HELP, or
  * -EINVAL and others with the sentence set. */

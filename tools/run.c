@@ -125,15 +125,13 @@ static int check_all(const struct config *config)
 
 int run_main(int argc, char **argv)
 {
-	struct config *config = calloc(1, sizeof(*config));
-	const char **given = calloc(config_table_count, sizeof(*given));
+	static struct config config;
+	static const char *given[FLAGS_MAX];
 	struct run run = {0};
 	static struct program program;
 	int first, err;
 
-	if (!config || !given)
-		return tool_fail(EXIT_LEAP, "no memory");
-	err = parse(argc, argv, &run, config, given, &first);
+	err = parse(argc, argv, &run, &config, given, &first);
 	if (err == FLAGS_HELP)
 		return 0;
 	if (err)
@@ -141,10 +139,10 @@ int run_main(int argc, char **argv)
 	if (first == argc)
 		return tool_fail(EXIT_LEAP, "no program is named; write 'leap run [OPTION...] -- "
 					    "PROGRAM [ARGUMENT...]'");
-	err = program_prepare(argv + first, config->follow_exec, &program);
+	err = program_prepare(argv + first, config.follow_exec, &program);
 	if (err)
 		return tool_fail_last(err);
-	if (check_all(config) || set_variables(given))
+	if (check_all(&config) || set_variables(given))
 		return tool_fail_last(EXIT_LEAP);
 	if (program.warning[0])
 		tool_warn("%s", program.warning);

@@ -322,5 +322,8 @@ int stat_main(int argc, char **argv)
 		sample_print_csv_header(stdout);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
-	return watch_all(&view);
+	err = watch_all(&view);
+	while (view.n)
+		drop(&view, view.n - 1);
+	return err;
 }
