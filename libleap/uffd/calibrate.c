@@ -120,7 +120,7 @@ int handler_measure(struct fault_costs *ret_costs)
 
 enum config_frontend handler_calibrate(void)
 {
-	struct fault_costs costs;
+	struct fault_costs costs = {0};
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) <= 2)
 		return FRONTEND_BLOCK; /* a spinning thread would take half the machine */

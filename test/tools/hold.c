@@ -22,9 +22,9 @@ int main(int argc, char **argv)
 {
 	size_t pages = argc > 1 ? strtoul(argv[1], NULL, 10) * 256 : 0;
 	useconds_t pause = argc > 2 ? (useconds_t)strtoul(argv[2], NULL, 10) : 0;
-	uint32_t *words = malloc(pages << 12);
+	uint32_t *words = pages ? malloc(pages << 12) : NULL;
 
-	if (!pages || !words)
+	if (!words)
 		return 2;
 	signal(SIGTERM, on_signal);
 	alarm(240);
