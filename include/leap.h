@@ -112,7 +112,7 @@ int leap_evict(struct leap *leap, void *addr, size_t bytes);
 int leap_set(struct leap *leap, const char *name, const char *value);
 /* Present value as text; -ENOENT, or -ENOSPC when size is too small. */
 int leap_get(struct leap *leap, const char *name, char *buf, size_t size);
-/* Adds the donors of a URI list. */
+/* Adds the donors of a URI list. -EINVAL, -EPROTONOSUPPORT (unknown scheme), and as leap_open(). */
 int leap_donor_add(struct leap *leap, const char *uris);
 /* Moves the donor's pages elsewhere, then disconnects it. -ENOSPC: no room elsewhere (nothing changed). */
 int leap_donor_remove(struct leap *leap, const char *uri);
@@ -130,7 +130,7 @@ struct leap_latency {
 struct leap_stats {
 	size_t size;
 	/* gauges */
-	uint64_t limit_bytes;    /* the local limit now */
+	uint64_t limit_bytes;    /* the local limit now; 0 = none (remote=off) */
 	uint64_t held_pages;     /* pages with content: local + remote */
 	uint64_t local_pages;    /* mapped in the program */
 	uint64_t limbo_pages;    /* unmapped, still local */

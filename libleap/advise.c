@@ -106,6 +106,10 @@ static int do_prefetch(struct leap_region *r, size_t first, size_t n)
 
 static int do_evict(struct leap_region *r, size_t first, size_t n)
 {
+	int err = regions_arm(r->leap);
+
+	if (err)
+		return err;
 	return region_evict_pages(r, first, n);
 }
 

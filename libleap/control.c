@@ -40,6 +40,16 @@ static int check_fits(struct leap *leap)
 	return 0;
 }
 
+/* Waits for evictions that began before. */
+static void finish_evictions(struct leap *leap)
+{
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		lock_acquire(&leap->shards[s].evict_lock);
+		evict_drain(&leap->shards[s]);
+		lock_release(&leap->shards[s].evict_lock);
+	}
+}
+
 static int set_remote(struct leap *leap, bool on)
 {
 	int err;
@@ -56,6 +66,7 @@ static int set_remote(struct leap *leap, bool on)
 		return err;
 	/* nothing is evicted any more, so what comes home stays */
 	__atomic_store_n(&leap->config.remote, false, __ATOMIC_RELEASE);
+	finish_evictions(leap);
 	err = remote_off(leap);
 	if (err)
 		__atomic_store_n(&leap->config.remote, true, __ATOMIC_RELEASE);

@@ -50,7 +50,7 @@ uint64_t overhead_bytes(const struct leap *leap)
 	return bytes;
 }
 
-static int64_t limit_bytes(const struct leap *leap)
+int64_t limit_bytes(const struct leap *leap)
 {
 	int64_t base;
 

@@ -10,6 +10,7 @@
 #include "libleap/region_int.h"
 #include "libleap/session.h"
 #include "libleap/uffd/uffd.h"
+#include "libleap/util/maps.h"
 #include "libleap/util/mem.h"
 
 struct shard *region_shard(const struct leap_region *r, size_t index)
@@ -222,11 +223,8 @@ static int arm_region(struct leap_region *r)
 }
 
 /* SESSION lock held. */
-int regions_arm_if_needed(struct leap *leap)
+static int arm_all(struct leap *leap)
 {
-	if (!leap->armed &&
-	    __atomic_load_n(&leap->committed, __ATOMIC_RELAXED) <= budget_pages(leap))
-		return 0;
 	__atomic_store_n(&leap->armed, true, __ATOMIC_RELEASE);
 	for (uint32_t i = 0; i < leap->nregions; i++) {
 		int err = arm_region(leap->regions[i]);
@@ -236,6 +234,29 @@ int regions_arm_if_needed(struct leap *leap)
 	}
 	evictor_kick(leap);
 	return 0;
+}
+
+int regions_arm_if_needed(struct leap *leap)
+{
+	if (!leap->armed &&
+	    __atomic_load_n(&leap->committed, __ATOMIC_RELAXED) <= budget_pages(leap))
+		return 0;
+	return arm_all(leap);
+}
+
+int regions_arm(struct leap *leap)
+{
+	sigset_t saved;
+	int err = 0;
+
+	if (__atomic_load_n(&leap->armed, __ATOMIC_ACQUIRE))
+		return 0;
+	lock_app_enter(&saved);
+	lock_acquire(&leap->lock);
+	err = arm_all(leap);
+	lock_release(&leap->lock);
+	lock_app_leave(&saved);
+	return err;
 }
 
 static bool any_armed(const struct leap_region *r)
@@ -356,14 +377,22 @@ int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_r
 		err = error_set(EBUSY, "%p is managed already", addr);
 		goto leave;
 	}
+	/* the kernel would register shared memory, too; where it does not tell, registering is the check */
+	if (!maps_private_anonymous(addr, bytes)) {
+		err = error_set(EINVAL,
+				"%p and %zu bytes behind it are not all private anonymous "
+				"read-write memory",
+				addr, bytes);
+		goto leave;
+	}
 	r = new_region(leap, addr, bytes >> LEAP_PAGE_SHIFT);
 	if (!r) {
 		err = error_set(ENOMEM, "no memory for the tables of a region of %zu bytes", bytes);
 		goto leave;
 	}
-	__atomic_store_n(&leap->armed, true,
-			 __ATOMIC_RELEASE); /* its kind is checked by registering it */
+	__atomic_store_n(&leap->armed, true, __ATOMIC_RELEASE);
 	err = publish(leap, r);
+	evictor_kick(leap);
 	if (!err)
 		*ret_region = r;
 	else if (!any_armed(r))

@@ -127,6 +127,8 @@ struct leap_region *region_find(struct leap *leap, const void *addr);
 
 /* Registers whatever must be registered now that the total of committed pages is what it is. */
 int regions_arm_if_needed(struct leap *leap);
+/* Registers everything, needed or not: leap_evict() wants pages out. App context. */
+int regions_arm(struct leap *leap);
 int region_arm_stripe(struct leap_region *r, size_t stripe);
 
 /* Brings all pages of [first, first + n) home; -EIO lost, -ENOMEM. App context. */

@@ -193,8 +193,21 @@ int region_touch(struct leap_region *r, size_t index)
 		       : -EIO;
 }
 
+/* A thread that waited is awake before the states of its page and the figures are written: they are after this. */
+static void settle(struct leap *leap)
+{
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	shards_lock_all(leap);
+	shards_unlock_all(leap);
+	lock_app_leave(&saved);
+}
+
 int region_bring_home(struct leap_region *r, size_t first, size_t n)
 {
+	bool touched = false;
+
 	for (size_t i = first; i < first + n; i++) {
 		enum page_state state = page_state(&r->pages[i]);
 
@@ -207,7 +220,10 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 		if (region_touch(r, i))
 			return error_set(EIO, "the page at %p is lost",
 					 (void *)region_page_addr(r, i));
+		touched = true;
 	}
+	if (touched)
+		settle(r->leap);
 	return 0;
 }
 

@@ -69,6 +69,8 @@ struct leap {
 	struct leap *next; /* all sessions, for the SIGBUS handler and fork */
 };
 
+/* The local limit in bytes now: as it was set, or the share of what is held. */
+int64_t limit_bytes(const struct leap *leap);
 /* How many pages may be local now (LOCAL + limbo + staged); follows `held` when the limit is a share. */
 int64_t budget_pages(const struct leap *leap);
 /* Bytes of the pager's own memory that count into the limit. */

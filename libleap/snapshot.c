@@ -68,9 +68,7 @@ void stats_snapshot(struct leap *leap, struct leap_stats *st)
 {
 	memset(st, 0, sizeof(*st));
 	st->size = sizeof(*st);
-	st->limit_bytes = leap->config.remote ? ((uint64_t)budget_pages(leap) << LEAP_PAGE_SHIFT) +
-							overhead_bytes(leap)
-					      : 0;
+	st->limit_bytes = leap->config.remote ? (uint64_t)limit_bytes(leap) : 0;
 	st->held_pages = (uint64_t)__atomic_load_n(leap->armed ? &leap->held : &leap->committed,
 						   __ATOMIC_RELAXED);
 	st->overhead_bytes = overhead_bytes(leap);

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* maps.c - see maps.h. Lines are read in pieces into the stack; paths behind the inode are skipped. */
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "libleap/util/maps.h"
+#include "libleap/util/sys.h"
+
+struct reader {
+	int fd;
+	size_t at, end;
+	char buf[4096];
+};
+
+/* Next byte, or -1 at the end. */
+static int next(struct reader *r)
+{
+	if (r->at == r->end) {
+		long n = sys_ret(syscall(SYS_read, r->fd, r->buf, sizeof(r->buf)));
+
+		if (n <= 0)
+			return -1;
+		r->at = 0;
+		r->end = (size_t)n;
+	}
+	return (unsigned char)r->buf[r->at++];
+}
+
+/* A number up to `stop`. */
+static bool number(struct reader *r, unsigned base, int stop, uint64_t *ret)
+{
+	uint64_t v = 0;
+	int c;
+
+	while ((c = next(r)) != stop) {
+		if (c >= '0' && c <= '9')
+			v = v * base + (uint64_t)(c - '0');
+		else if (base == 16 && c >= 'a' && c <= 'f')
+			v = v * base + (uint64_t)(c - 'a' + 10);
+		else
+			return false;
+	}
+	*ret = v;
+	return true;
+}
+
+/* "START-END PERM OFFSET DEV INODE PATH": false at the end of the file. */
+static bool line(struct reader *r, uint64_t *start, uint64_t *end, bool *plain)
+{
+	uint64_t inode, ignored;
+	char perm[4];
+	int c;
+
+	if (!number(r, 16, '-', start) || !number(r, 16, ' ', end))
+		return false;
+	for (int i = 0; i < 4; i++)
+		perm[i] = (char)next(r);
+	if (next(r) != ' ' || !number(r, 16, ' ', &ignored))
+		return false;
+	while ((c = next(r)) != ' ')
+		if (c < 0)
+			return false;
+	for (inode = 0; (c = next(r)) >= '0' && c <= '9';)
+		inode = inode * 10 + (uint64_t)(c - '0');
+	while (c >= 0 && c != '\n')
+		c = next(r);
+	*plain = !memcmp(perm, "rw-p", 4) && !inode;
+	return true;
+}
+
+int maps_private_anonymous(const void *addr, size_t len)
+{
+	uint64_t at = (uintptr_t)addr, stop = at + len, start, end;
+	struct reader r = {.at = 0, .end = 0};
+	bool plain;
+
+	r.fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC));
+	if (r.fd < 0)
+		return r.fd;
+	while (at < stop && line(&r, &start, &end, &plain)) {
+		if (end <= at)
+			continue;
+		if (start > at || !plain)
+			break;
+		at = end;
+	}
+	sys_close(r.fd);
+	return at >= stop;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* maps.h - what the kernel says of this process's mappings (/proc/self/maps). */
+#ifndef LEAP_UTIL_MAPS_H
+#define LEAP_UTIL_MAPS_H
+
+#include <stddef.h>
+
+/* Is every byte of [addr, addr + len) private anonymous read-write memory? 1, 0, or -errno when the kernel
+ * does not tell. */
+int maps_private_anonymous(const void *addr, size_t len);
+
+#endif
