@@ -272,22 +272,26 @@ static void ask_again(struct leap *leap)
 	}
 }
 
-void donors_ahead(struct leap *leap)
+bool donors_ahead(struct leap *leap)
 {
+	int err;
+
 	__atomic_store_n(&leap->grow_asked, false, __ATOMIC_RELEASE);
 	if (!leap->armed || leap->no_room || leap->slabs.free_groups >= DONORS_AHEAD_GROUPS ||
 	    __atomic_load_n(&leap->held, __ATOMIC_RELAXED) <=
 		    budget_pages(leap) - 2 * budget_headroom(leap))
-		return;
+		return false;
 	lock_acquire(&leap->donors.lock);
-	grow_locked(leap);
+	err = grow_locked(leap);
 	lock_release(&leap->donors.lock);
+	return !err;
 }
 
 void donors_tick(struct leap *leap)
 {
 	struct donors *donors = &leap->donors;
-	bool second = donors->ticks++ % 10 == 0;
+	uint64_t now = clock_ns();
+	bool second = now - donors->second_ns >= 1000000000;
 
 	lock_acquire(&donors->lock);
 	for (uint32_t i = 0; i < donors->count; i++) {
@@ -301,6 +305,7 @@ void donors_tick(struct leap *leap)
 			donor_died(leap, d, err);
 	}
 	if (second) {
+		donors->second_ns = now;
 		thaw(leap);
 		give_back(leap);
 		ask_again(leap);

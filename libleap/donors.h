@@ -35,7 +35,7 @@ struct donors {
 	struct transport_params params;
 	char client_name[64];
 	uint64_t random;
-	uint32_t ticks;
+	uint64_t second_ns; /* when donors_tick() last did what it does once a second */
 };
 
 /* Connects to all of a URI list; on failure none of the new ones stays. Sentence set. */
@@ -48,7 +48,7 @@ int donors_find(struct leap *leap, const char *uri);
 int donors_grow(struct leap *leap);
 /* Keeper: asks for a slab before the last one is used up, so that an eviction does not wait for it. */
 #define DONORS_AHEAD_GROUPS SLAB_GROUPS
-void donors_ahead(struct leap *leap);
+bool donors_ahead(struct leap *leap); /* true: it got one */
 /* Keeper: heartbeats, deaths, shared slabs that are ours again, unused slabs given back. */
 void donors_tick(struct leap *leap);
 /* Marks a donor dead (any thread that saw -EPIPE or -ETIMEDOUT); logs once. */

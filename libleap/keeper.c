@@ -17,6 +17,10 @@
 #include "libleap/util/fmt.h"
 
 #define TICK_MS     100
+#define SOON_MS     5
+#define SOON_TICKS  10
+#define SOON_MS     5
+#define SOON_TICKS  10
 #define REQUEST_MAX 4500
 
 void control_open(struct leap *leap)
@@ -207,16 +211,17 @@ void keeper_kick(struct leap *leap)
 void *keeper_main(void *arg)
 {
 	struct leap *leap = arg;
+	int soon = 0; /* ticks at a shorter interval: a new slab is being made ready (shm.c) */
 
 	while (!__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE)) {
 		struct pollfd fds[2] = {{.fd = leap->keeper_fd, .events = POLLIN},
 					{.fd = leap->ctl_fd, .events = POLLIN}};
 		uint64_t drained;
 
-		syscall(SYS_poll, fds, 2, TICK_MS);
+		syscall(SYS_poll, fds, 2, soon ? SOON_MS : TICK_MS);
 		if (fds[0].revents & POLLIN)
 			syscall(SYS_read, leap->keeper_fd, &drained, sizeof(drained));
-		donors_ahead(leap);
+		soon = donors_ahead(leap) ? SOON_TICKS : soon ? soon - 1 : 0;
 		control_serve(leap);
 		donors_tick(leap);
 		control_publish(leap);
