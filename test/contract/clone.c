@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -70,7 +71,7 @@ static int child_run(struct client *c, const struct port_ticket *ticket, uint32_
 		return 13;
 	if (c->ops->slab_grant(c->port, &more) || more == slab || write_page(c, more, 3, 7))
 		return 14;
-	if (read(go, &byte, 1) != 1) /* the parent has left */
+	if (write(go, "x", 1) != 1 || read(go, &byte, 1) != 1) /* the parent has left */
 		return 15;
 	if (unshared(c, slab) != 0)
 		return 16;
@@ -92,17 +93,19 @@ void test_clone(void **state)
 	uint32_t slab = contract_grant(&c), new;
 	struct port_ticket ticket;
 	int go[2], status;
+	char byte;
 	pid_t pid;
 
 	assert_int_equal(c.ops->slab_shared(c.port, slab), 0);
 	assert_int_equal(write_page(&c, slab, 3, 33), 0);
 	assert_int_equal(c.ops->clone_prepare(c.port, &ticket), 0);
 	assert_int_equal(c.ops->slab_shared(c.port, slab), !!donor);
-	assert_int_equal(pipe(go), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, go), 0);
 	fflush(NULL);
 	pid = fork();
 	if (!pid)
 		_exit(child_run(&c, &ticket, slab, go[0]));
+	close(go[0]); /* so that the end of the child is heard */
 	/* the parent's connections are untouched by what the child does with its copies */
 	sleep_ms(50);
 	assert_true(reads_as(&c, slab, 3, 33));
@@ -111,12 +114,13 @@ void test_clone(void **state)
 	assert_int_equal(write_page(&c, new, 3, 55), 0);
 	sleep_ms(50);
 	assert_true(reads_as(&c, new, 3, 55));
+	(void)!read(go[1], &byte,
+		    1); /* the child has seen that the slab is shared, or has failed */
 	c.ops->lane_close(other);
 	client_close(&c);
-	assert_int_equal(write(go[1], "x", 1), 1);
+	(void)!send(go[1], "x", 1, MSG_NOSIGNAL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	close(go[0]);
 	close(go[1]);
 }
 

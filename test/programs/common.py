@@ -41,6 +41,9 @@ class Settings:
         self.size = options.size
         self.share = options.share
         self.transports = [] if options.transport == "native" else options.transport.split(",")
+        if options.donors:
+            self.transports = [options.donors.partition(":")[0]]
+        self.donors = options.donors
         self.timeout = options.timeout
         self.leap_flags = options.leap
         self.data.mkdir(parents=True, exist_ok=True)
@@ -95,7 +98,7 @@ class Server:
     environment = {}
     stdout = None
     good_codes = (0, -9, -15)
-    sizes = {"small": 52 * MIB, "full": 512 * MIB}
+    sizes = {"tiny": 24 * MIB, "small": 52 * MIB, "full": 512 * MIB}
 
     def __init__(self, settings):
         self.settings = settings
