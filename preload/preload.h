@@ -45,11 +45,9 @@ static inline bool preload_ready(void)
 /* Does any part of [addr, addr + len) lie in the reservation? Never true before it exists, or when the range wraps. */
 static inline bool managed(const void *addr, size_t len)
 {
-	const char *a = addr;
+	uintptr_t a = (uintptr_t)addr, start = (uintptr_t)preload.start;
 
-	return preload_ready() && a < preload.end &&
-	       (a >= preload.start ? a + len > a
-				   : len > (size_t)(preload.start - a) && a + len > a);
+	return preload_ready() && a < (uintptr_t)preload.end && a + len > a && a + len > start;
 }
 
 /* hooks.c: makes every arena of the private jemalloc take its memory from the reservation. */

@@ -111,7 +111,8 @@ static void errors(void)
 	printf("empty blocks differ %d\n", p && q && p != q);
 	free(p);
 	free(q);
-	printf("realloc to 0 frees %d\n", realloc(malloc(10), 0) == NULL);
+	p = realloc(malloc(10), 0);
+	printf("realloc to 0 frees %d\n", p == NULL);
 }
 
 /* Blocks that the C library allocates and the program frees. */

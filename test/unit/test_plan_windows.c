@@ -109,7 +109,8 @@ static void test_marker_touched(void **state)
 	assert_int_equal(fake.heard.delta, -3);
 	assert_int_equal(fake.heard.frontier, BASE + 97 - 19 * 3);
 	assert_int_equal(shard.count.markers, 1);
-	assert_int_equal(shard.count.prefetch_hits, 19); /* those that were brought: not the marker */
+	assert_int_equal(shard.count.prefetch_hits,
+			 19); /* those that were brought: not the marker */
 	for (size_t i = 0; i <= 100; i++) {
 		assert_false(page_has(&pages[i], PAGE_PREFETCHED));
 		assert_false(page_has(&pages[i], PAGE_MARKER));
