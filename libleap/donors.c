@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libleap/error.h"
+#include "libleap/evict.h"
 #include "libleap/log.h"
 #include "libleap/session.h"
 #include "libleap/util/mem.h"
@@ -107,7 +108,7 @@ int donors_add(struct leap *leap, const char *uris, uint32_t *ret_first, uint32_
 	} else {
 		__atomic_store_n(&donors->count, first + n, __ATOMIC_RELEASE);
 		update_sync(leap);
-		__atomic_store_n(&leap->no_room, false, __ATOMIC_RELAXED);
+		evict_found_room(leap);
 		if (ret_first)
 			*ret_first = first;
 		if (ret_count)
@@ -267,7 +268,7 @@ static void ask_again(struct leap *leap)
 			continue;
 		if (info.free_bytes >= room_to_ask(&info)) {
 			d->full = false;
-			__atomic_store_n(&leap->no_room, false, __ATOMIC_RELAXED);
+			evict_found_room(leap);
 		}
 	}
 }

@@ -65,16 +65,29 @@ uint64_t evict_limbo_target(const struct shard *shard)
 	return share < 2 * EXTENT_PAGES ? 2 * EXTENT_PAGES : (uint64_t)share;
 }
 
+/* May the page go out although the donors take no new pages? It has a place, or a copy that may be its content. */
+static bool has_place(const struct leap *leap, const struct page *page)
+{
+	struct slot_place place;
+
+	if (!page->slot)
+		return false;
+	slot_resolve(&leap->slabs, page->slot, &place);
+	return !place.gone && (!place.frozen || page_has(page, PAGE_STORED));
+}
+
 /* Pages of the extent that may be taken out. */
-static uint64_t evictable(const struct extent *e)
+static uint64_t evictable(const struct leap *leap, const struct extent *e)
 {
 	const struct page *pages = extent_pages(e);
+	bool full = evict_full(leap);
 	uint64_t mask = e->local;
 
 	for (uint64_t m = mask; m; m &= m - 1) {
 		unsigned i = (unsigned)__builtin_ctzll(m);
 
-		if (page_pinned(&pages[i]) || page_has(&pages[i], PAGE_WRITING))
+		if (page_pinned(&pages[i]) || page_has(&pages[i], PAGE_WRITING) ||
+		    (full && !has_place(leap, &pages[i])))
 			mask &= ~(1ull << i);
 	}
 	return mask;
@@ -100,7 +113,7 @@ static int claim(struct shard *shard, struct extent *e, struct evicting *ev)
 
 	if (e->flags & EXTENT_BUSY || e->filling || e->region->dying)
 		return EVICT_AGAIN;
-	ev->mask = evictable(e);
+	ev->mask = evictable(shard->leap, e);
 	if (!ev->mask)
 		return EVICT_AGAIN;
 	if (e->limbo && limbo_retire_extent(shard, e))
@@ -354,7 +367,8 @@ static void send_home(struct shard *shard, struct evict_write *w, uint64_t mask)
 		unevict(shard, w->extent, w->slot, (unsigned)__builtin_ctzll(m));
 	shard->limbo.slot[w->slot].writing &= ~mask;
 	__atomic_store_n(&w->donor->full, true, __ATOMIC_RELAXED);
-	if (__atomic_exchange_n(&shard->leap->no_room, true, __ATOMIC_RELAXED))
+	__atomic_store_n(&shard->leap->no_writes, true, __ATOMIC_RELAXED);
+	if (!evict_found_full(shard->leap))
 		return;
 	uri_format(&w->donor->uri, text, sizeof(text));
 	log_warn("donor %s does not take pages (%s): they stay local beyond the limit", text,
@@ -486,11 +500,14 @@ int evict_extent(struct shard *shard, struct extent *e)
 int evict_oldest(struct shard *shard)
 {
 	struct evicting ev;
+	uint64_t tries = PICK_TRIES;
 	int err = EVICT_AGAIN;
 
 	lock_assert_held(&shard->evict_lock);
 	lock_acquire(&shard->lock);
-	for (int tries = 0; tries < PICK_TRIES && shard->queue.head; tries++) {
+	if (evict_full(shard->leap))
+		tries = shard->local; /* a few of all may have a place */
+	for (; tries > 0 && shard->queue.head; tries--) {
 		struct extent *e = shard->queue.head;
 
 		err = claim(shard, e, &ev);

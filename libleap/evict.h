@@ -41,6 +41,14 @@ void evict_drain(struct shard *shard);
  * 0, EVICT_AGAIN (soft only) or EVICT_FULL.
  */
 int evict_make_room(struct shard *shard, unsigned n, bool hard);
+/* Do the donors take no new pages? What has its place there already can go out all the same. */
+bool evict_full(const struct leap *leap);
+/* A donor had no room: evict_full() from now on, unless slots come free. True if that should be said. */
+bool evict_found_full(struct leap *leap);
+/* There may be room again. */
+void evict_found_room(struct leap *leap);
+/* The kernel has no memory for a page: gives it some, whatever the budget says, and time. Fault role. */
+void evict_for_kernel(struct shard *shard);
 /* How many limbo frames this shard may keep. */
 uint64_t evict_limbo_target(const struct shard *shard);
 

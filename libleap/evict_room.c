@@ -7,11 +7,43 @@
 #include "libleap/log.h"
 #include "libleap/session.h"
 
+#define SAY_AGAIN_NS   (60 * 1000000000ull)
+#define IDLE_NS        (100 * 1000ull)
+#define STARVED_NS     (1000 * 1000ull)
+#define STUCK_NS       (20 * 1000000ull) /* without progress */
+#define STUCK_AGAIN_NS (500 * 1000000ull)
+
+bool evict_full(const struct leap *leap)
+{
+	if (!__atomic_load_n(&leap->no_room, __ATOMIC_RELAXED))
+		return false;
+	return __atomic_load_n(&leap->no_writes, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&leap->slabs.free_slots, __ATOMIC_RELAXED) < EXTENT_PAGES;
+}
+
+bool evict_found_full(struct leap *leap)
+{
+	uint64_t now = clock_ns(), said = leap->no_room_said_ns;
+
+	if (__atomic_exchange_n(&leap->no_room, true, __ATOMIC_RELAXED) ||
+	    (said && now - said < SAY_AGAIN_NS))
+		return false;
+	leap->no_room_said_ns = now;
+	return true;
+}
+
+void evict_found_room(struct leap *leap)
+{
+	__atomic_store_n(&leap->no_writes, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&leap->no_room, false, __ATOMIC_RELAXED);
+}
+
 /* Frees frames: from limbo while it is over its share, else by evicting one more extent. */
 static int step(struct shard *shard)
 {
 	struct leap *leap = shard->leap;
 	uint64_t freed = 0, target = evict_limbo_target(shard);
+	bool full;
 	int out;
 
 	lock_acquire(&shard->lock);
@@ -20,13 +52,12 @@ static int step(struct shard *shard)
 	lock_release(&shard->lock);
 	if (freed)
 		return (int)freed;
-	if (__atomic_load_n(&leap->no_room, __ATOMIC_RELAXED))
-		return EVICT_FULL;
+	full = evict_full(leap);
 	out = evict_oldest(shard);
-	if (out == EVICT_FULL && donors_grow(leap) == 0)
+	if (out == EVICT_FULL && !full && donors_grow(leap) == 0)
 		return 1;
 	if (out == EVICT_FULL) {
-		if (!__atomic_exchange_n(&leap->no_room, true, __ATOMIC_RELAXED))
+		if (evict_found_full(leap))
 			log_warn(
 				"all donors are full: pages stay local beyond the limit; add a donor "
 				"(leap ctl %d donor-add=URI) or memory to one",
@@ -40,6 +71,8 @@ static int step(struct shard *shard)
 		lock_release(&shard->lock);
 		if (freed)
 			return (int)freed;
+		if (full && !shard->writes_in_flight)
+			return EVICT_FULL;
 	}
 	return out;
 }
@@ -51,6 +84,7 @@ static bool over(const struct leap *leap, int64_t n)
 
 static int make_room_soft(struct shard *shard, unsigned n)
 {
+	unsigned in_flight;
 	int err = 0;
 
 	if (!lock_try(&shard->evict_lock)) {
@@ -63,29 +97,74 @@ static int make_room_soft(struct shard *shard, unsigned n)
 			break;
 		err = 0;
 	}
+	in_flight = shard->writes_in_flight;
 	lock_release(&shard->evict_lock);
+	if (in_flight) /* the evictor may sleep; it reaps them */
+		evictor_kick(shard->leap);
 	return err;
 }
 
-/* Works until there is room: takes the role, reaps writes, and looks to other shards when its own is empty. */
+void evict_for_kernel(struct shard *shard)
+{
+	if (lock_try(&shard->evict_lock)) {
+		evict_oldest(shard);
+		lock_acquire(&shard->lock);
+		limbo_shrink(shard, 0);
+		lock_release(&shard->lock);
+		lock_release(&shard->evict_lock);
+	}
+	evictor_kick(shard->leap);
+	sys_sleep_ns(STARVED_NS);
+}
+
+static bool writes_in_flight(const struct leap *leap)
+{
+	for (unsigned s = 0; s < leap->nshards; s++)
+		if (__atomic_load_n(&leap->shards[s].writes_in_flight, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+/*
+ * Works until there is room. What this shard cannot give, the evictor takes from others: the role is free in
+ * between, for it may need it. When nobody gets on (all is pinned, or cannot leave), the limit is broken, and for a
+ * while one try is enough.
+ */
 static int make_room_hard(struct shard *shard, unsigned n)
 {
 	struct leap *leap = shard->leap;
-	int err = 0, idle = 0;
+	uint64_t idle_since = 0, now;
+	int64_t least = INT64_MAX;
+	int err = 0;
 
-	lock_acquire(&shard->evict_lock);
-	while (over(leap, n) && idle < 100000) {
+	while (over(leap, n)) {
+		bool reaped;
+
+		lock_acquire(&shard->evict_lock);
 		err = step(shard);
+		reaped = err < 0 && evict_reap(shard);
+		lock_release(&shard->evict_lock);
 		if (err == EVICT_FULL)
-			break;
-		idle = err > 0 ? 0 : idle + 1;
-		if (err < 0 && !evict_reap(shard)) {
-			evictor_kick(leap);
-			sched_yield();
+			return over(leap, n) ? EVICT_FULL : 0;
+		if (err > 0 || reaped || local_pages_all(leap) < least || writes_in_flight(leap)) {
+			least = local_pages_all(leap);
+			idle_since = 0;
 		}
+		if (err > 0 || reaped)
+			continue;
+		now = clock_ns();
+		if (now < shard->stuck_until_ns)
+			return EVICT_AGAIN;
+		if (!idle_since)
+			idle_since = now;
+		if (now - idle_since > STUCK_NS) {
+			shard->stuck_until_ns = now + STUCK_AGAIN_NS;
+			return EVICT_AGAIN;
+		}
+		evictor_kick(leap);
+		sys_sleep_ns(IDLE_NS); /* the role stays free for so long */
 	}
-	lock_release(&shard->evict_lock);
-	return over(leap, n) ? (err == EVICT_FULL ? EVICT_FULL : EVICT_AGAIN) : 0;
+	return 0;
 }
 
 int evict_make_room(struct shard *shard, unsigned n, bool hard)
@@ -104,7 +183,8 @@ static bool evictor_round(struct leap *leap)
 		struct shard *shard = &leap->shards[s];
 		int out;
 
-		lock_acquire(&shard->evict_lock);
+		if (!lock_try(&shard->evict_lock)) /* who has it makes room there */
+			continue;
 		if (evict_reap(shard))
 			progress = true;
 		for (int k = 0; k < 8 && over(leap, budget_headroom(leap)); k++) {
@@ -117,14 +197,6 @@ static bool evictor_round(struct leap *leap)
 		lock_release(&shard->evict_lock);
 	}
 	return progress;
-}
-
-static bool writes_in_flight(const struct leap *leap)
-{
-	for (unsigned s = 0; s < leap->nshards; s++)
-		if (__atomic_load_n(&leap->shards[s].writes_in_flight, __ATOMIC_RELAXED))
-			return true;
-	return false;
 }
 
 void evictor_kick(struct leap *leap)

@@ -268,6 +268,7 @@ static enum room make_room(struct shard *shard, unsigned want, enum fetch_how ho
 {
 	struct leap *leap = shard->leap;
 	int64_t left = budget_pages(leap) - local_pages_all(leap) - want;
+	int err;
 
 	/* close to the budget a whole extent in for a whole extent out keeps its frames */
 	if (how == FETCH_MAP && left < RECYCLE_NEAR && want >= RECYCLE_WORTH && all_sync(shard) &&
@@ -276,7 +277,12 @@ static enum room make_room(struct shard *shard, unsigned want, enum fetch_how ho
 		lock_release(&shard->evict_lock);
 		return ROOM_RECYCLE;
 	}
-	if (left >= 0 || !evict_make_room(shard, want, false) || all_sync(shard))
+	if (left >= 0)
+		return ROOM;
+	err = evict_make_room(shard, want, false);
+	if (err == EVICT_FULL)
+		return ROOM_NONE;
+	if (!err || all_sync(shard))
 		return ROOM;
 	/* the evictor is at it; do not let prefetch run ahead of it */
 	return -left > budget_headroom(leap) ? ROOM_NONE : ROOM;

@@ -53,8 +53,10 @@ struct leap {
 	int64_t local_all; /* LOCAL + limbo frames + staged */
 	int64_t committed; /* pages the program owns */
 	int64_t pinned;
-	bool armed;      /* some stripe is registered: from now on register everything */
-	bool no_room;    /* donors are full: warned */
+	bool armed;     /* some stripe is registered: from now on register everything */
+	bool no_room;   /* atomic: donors gave no slab, or refused a write; evict_full() */
+	bool no_writes; /* atomic: they refused a write though they gave slots */
+	uint64_t no_room_said_ns;
 	bool grow_asked; /* atomic: the keeper was told that free groups run out */
 
 	struct thread evictor, keeper;

@@ -65,6 +65,10 @@ struct shard {
 	/* gauges, in pages */
 	uint64_t local, staged, remote, lost;
 
+	/* the kernel had no memory for a page */
+	bool starved;
+	uint64_t starved_said_ns;
+
 	/* first-touch runs */
 	struct leap_region *zero_region;
 	size_t zero_next;
@@ -74,6 +78,7 @@ struct shard {
 	struct lane *prefetch[LEAP_DONORS_MAX];                   /* fault role */
 	struct lane *write[LEAP_DONORS_MAX];                      /* evict role */
 	unsigned writes_in_flight;                                /* evict role */
+	uint64_t stuck_until_ns;                                  /* fault role */
 	struct evict_write *write_pool, *write_free, *write_done; /* evict role */
 
 	struct fetch *fetch_pool, *fetch_free, *fetch_done; /* fault role */

@@ -15,6 +15,11 @@ static bool writable(const struct slab *slab)
 	return !slab->frozen && !slab->gone;
 }
 
+static uint64_t free_slots(const struct slab *slab)
+{
+	return LEAP_SLAB_PAGES - slab->used_slots;
+}
+
 static bool group_is_owned(const struct slab *slab, unsigned g)
 {
 	return slab->owned[g / 64] & (1ull << (g % 64));
@@ -62,6 +67,7 @@ int slabs_add(struct slabs *slabs, struct donor *donor, uint32_t number)
 			slabs->count++;
 		slabs->live++;
 		slabs->free_groups += SLAB_GROUPS;
+		slabs->free_slots += LEAP_SLAB_PAGES;
 	}
 	lock_release(&slabs->lock);
 	if (err)
@@ -73,8 +79,10 @@ static void forget(struct slabs *slabs, uint32_t index)
 {
 	struct slab *slab = slabs->table[index];
 
-	if (writable(slab))
+	if (writable(slab)) {
 		slabs->free_groups -= slab->free_groups;
+		slabs->free_slots -= free_slots(slab);
+	}
 	__atomic_store_n(&slabs->table[index], NULL, __ATOMIC_RELEASE);
 	slabs->live--;
 	mem_free(slab);
@@ -108,10 +116,13 @@ static void set_writable(struct slabs *slabs, struct slab *slab, bool frozen, bo
 
 	slab->frozen = frozen;
 	slab->gone = gone;
-	if (was && !writable(slab))
+	if (was && !writable(slab)) {
 		slabs->free_groups -= slab->free_groups;
-	else if (!was && writable(slab))
+		slabs->free_slots -= free_slots(slab);
+	} else if (!was && writable(slab)) {
 		slabs->free_groups += slab->free_groups;
+		slabs->free_slots += free_slots(slab);
+	}
 }
 
 void slabs_donor_gone(struct slabs *slabs, struct donor *donor)
@@ -264,6 +275,7 @@ static uint32_t slot_take_any(struct slabs *slabs)
 			bit = (unsigned)__builtin_ctzll(~slab->used[g]);
 			slab->used[g] |= 1ull << bit;
 			slab->used_slots++;
+			slabs->free_slots--;
 			return (uint32_t)(1 + i * LEAP_SLAB_PAGES + g * SLAB_GROUP_SLOTS + bit);
 		}
 	}
@@ -282,6 +294,7 @@ uint64_t slots_take(struct slabs *slabs, uint32_t group, uint64_t mask, uint32_t
 		served = writable(slab) ? mask & ~slab->used[g] : 0;
 		slab->used[g] |= served;
 		slab->used_slots += (uint32_t)__builtin_popcountll(served);
+		slabs->free_slots -= (uint64_t)__builtin_popcountll(served);
 		for (uint64_t m = served; m; m &= m - 1) {
 			unsigned i = (unsigned)__builtin_ctzll(m);
 
@@ -313,6 +326,7 @@ void slots_put(struct slabs *slabs, const uint32_t *slots, unsigned count)
 		slab = slabs->table[n / LEAP_SLAB_PAGES];
 		slab->used[g] &= ~(1ull << (in_slab % SLAB_GROUP_SLOTS));
 		slab->used_slots--;
+		slabs->free_slots += writable(slab);
 		group_maybe_free(slabs, slab, g);
 	}
 	lock_release(&slabs->lock);

@@ -48,6 +48,7 @@ struct slabs {
 	uint32_t live;        /* slabs held */
 	uint32_t hint;        /* where the last group came from */
 	uint32_t free_groups; /* in slabs that may be written */
+	uint64_t free_slots;  /* likewise, in whole groups or not */
 };
 
 int slabs_init(struct slabs *slabs);

@@ -76,6 +76,13 @@ static inline int sys_futex_wait(const uint32_t *word, uint32_t value, int64_t t
 				    timeout_ns < 0 ? NULL : &t, NULL, 0));
 }
 
+static inline void sys_sleep_ns(uint64_t ns)
+{
+	struct timespec t = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+
+	syscall(SYS_nanosleep, &t, NULL);
+}
+
 static inline int sys_futex_wake(const uint32_t *word, int count)
 {
 	return (int)sys_ret(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0));
