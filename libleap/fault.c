@@ -91,6 +91,9 @@ static void serve_local(struct shard *shard, struct leap_region *region, size_t 
 	if (fault->wp) { /* a write-protection that outlived its eviction */
 		shard->count.faults_wp++;
 		uffd_wp(shard->uffd, addr, LEAP_PAGE_BYTES, false, true);
+	} else {
+		/* there already, as a rule; else the program itself dropped it, by a call that we did not see */
+		uffd_zero(shard->uffd, addr, LEAP_PAGE_BYTES);
 	}
 	uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
 }
@@ -180,26 +183,18 @@ static bool admit(struct shard *shard, unsigned n)
 	return local_pages_all(leap) + n <= ceiling;
 }
 
-static void refuse(struct shard *shard, const struct fault *faults, unsigned n)
+/* Only new pages are refused: one that is remote keeps its place there and can go out again. */
+static void refuse(struct shard *shard, struct batch *batch, const struct fault *fault)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct leap_region *region = region_find(shard->leap, faults[i].addr);
-		size_t index;
+	struct leap_region *region = region_find(shard->leap, fault->addr);
+	size_t index = region ? region_page_index(region, fault->addr) : 0;
 
-		if (!region)
-			continue;
-		index = region_page_index(region, faults[i].addr);
-		switch (page_state(&region->pages[index])) {
-		case PAGE_ABSENT:
-		case PAGE_REMOTE:
-			page_lost(
-				shard, region, index,
-				"all donors are full and the local limit is exceeded by its ceiling");
-			break;
-		default:
-			uffd_wake(shard->uffd, faults[i].addr, LEAP_PAGE_BYTES);
-		}
-	}
+	if (region && page_state(&region->pages[index]) == PAGE_ABSENT)
+		page_lost(shard, region, index,
+			  "all donors are full and the local limit is exceeded by its ceiling "
+			  "(add a donor, or raise local or ceiling)");
+	else
+		fault_one(shard, batch, fault);
 }
 
 void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
@@ -208,15 +203,20 @@ void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
 	bool admitted = admit(shard, n);
 
 	lock_acquire(&shard->lock);
-	if (admitted)
-		for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		if (admitted)
 			fault_one(shard, &batch, &faults[i]);
-	else
-		refuse(shard, faults, n);
+		else
+			refuse(shard, &batch, &faults[i]);
+	}
 	lock_release(&shard->lock);
 	fetch_flush(shard);
 	for (unsigned i = 0; i < batch.ntodo; i++)
 		plan_execute(shard, &batch.todo[i]);
+	if (shard->starved) {
+		shard->starved = false;
+		evict_for_kernel(shard);
+	}
 	/* room for what comes next, while the program runs */
 	if (local_pages_all(shard->leap) + budget_headroom(shard->leap) >
 	    budget_pages(shard->leap)) {

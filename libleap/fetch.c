@@ -134,8 +134,13 @@ void fetch_demand(struct shard *shard, struct leap_region *region, size_t index)
 		fetch_flush(shard);
 		fetch_reap(shard);
 		lock_acquire(&shard->lock);
-		if (page_state(page) != PAGE_REMOTE)
-			return;
+		if (page_state(page) == PAGE_REMOTE &&
+		    !(region->extents[index / EXTENT_PAGES].flags & EXTENT_BUSY))
+			continue;
+		/* dropped, or an evictor took its neighbours: the thread faults again */
+		page_set_flags(page, 0, PAGE_DEMAND | PAGE_WAITED);
+		uffd_wake(shard->uffd, region_page_addr(region, index), LEAP_PAGE_BYTES);
+		return;
 	}
 }
 
@@ -349,6 +354,8 @@ void fetch_rescue(struct shard *shard, struct extent *e, unsigned i)
 		uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
 	if (!err || err == -EEXIST)
 		rescued(shard, e, i, moved);
+	else
+		fill_not_mapped(shard, addr, err);
 }
 
 unsigned fetch_rescue_extent(struct shard *shard, struct extent *e, uint64_t mask)

@@ -32,6 +32,24 @@ static void account(struct shard *shard, struct leap_region *region, size_t inde
 	page_move(page, PAGE_LOCAL);
 }
 
+#define SAY_AGAIN_NS (60 * 1000000000ull)
+
+/* The page stays where it is and the thread faults again; fault_handle() makes the kernel room first. */
+void fill_not_mapped(struct shard *shard, const char *addr, int err)
+{
+	uint64_t now = clock_ns();
+
+	if (err == -ENOENT) /* the program unmapped it */
+		return;
+	shard->starved = true;
+	if (shard->starved_said_ns && now - shard->starved_said_ns < SAY_AGAIN_NS)
+		return;
+	shard->starved_said_ns = now;
+	log_error("the kernel cannot map a page at %p now (error %d%s): trying again, with less "
+		  "memory in use; lower option local, or raise the memory limit of this program",
+		  (const void *)addr, -err, err == -ENOMEM ? ", no memory" : "");
+}
+
 void fill_install(struct shard *shard, struct leap_region *region, size_t index, const void *bytes,
 		  bool wake)
 {
@@ -44,9 +62,7 @@ void fill_install(struct shard *shard, struct leap_region *region, size_t index,
 		shard_pages_local(shard, &region->extents[index / EXTENT_PAGES],
 				  1ull << (index % EXTENT_PAGES));
 	} else {
-		if (err != -ENOENT)
-			log_error("cannot map a page at %p: error %d; trying again", (void *)addr,
-				  -err);
+		fill_not_mapped(shard, addr, err);
 		if (page_state(page) != PAGE_REMOTE) {
 			page_move(page, PAGE_REMOTE);
 			shard->remote++;
@@ -240,6 +256,8 @@ void fill_zero(struct shard *shard, struct leap_region *region, size_t index, un
 		shard_pages_local(shard, e, mask_range(index % EXTENT_PAGES, got));
 		budget_add(shard->leap, got, 0);
 	}
+	if (!got)
+		fill_not_mapped(shard, addr, err);
 	if (err)
 		uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
 }

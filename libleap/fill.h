@@ -20,6 +20,8 @@ bool fill_verify(const struct page *page, const void *bytes);
  * was (REMOTE). wake: also wakes whoever waits. */
 void fill_install(struct shard *shard, struct leap_region *region, size_t index, const void *bytes,
 		  bool wake);
+/* The kernel did not map a page (err): fault_handle() gives it memory before the thread tries again. */
+void fill_not_mapped(struct shard *shard, const char *addr, int err);
 /* n neighbours of one extent at once, without waking. False if the kernel did not take them all (nothing changed then). */
 bool fill_install_run(struct shard *shard, struct leap_region *region, size_t index, unsigned n,
 		      const void *bytes);

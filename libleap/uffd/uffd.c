@@ -141,6 +141,23 @@ int uffd_copy(int fd, void *dst, const void *src, size_t len, bool wake, size_t 
 	return total >= len ? 0 : err;
 }
 
+int uffd_zero(int fd, void *addr, size_t len)
+{
+	struct uffdio_zeropage z = {
+		.range = {(uintptr_t)addr, len},
+		.mode = UFFDIO_ZEROPAGE_MODE_DONTWAKE,
+	};
+	int err;
+
+	for (int tries = 0; tries < AGAIN_MAX; tries++) {
+		err = uffd_ioctl(fd, UFFDIO_ZEROPAGE, &z);
+		if (err != -EAGAIN)
+			break;
+		sched_yield();
+	}
+	return err;
+}
+
 int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake, size_t *ret_bytes)
 {
 	size_t total = 0;

@@ -25,6 +25,8 @@ int uffd_probe(uint64_t mask, uint64_t *ret_features);
 int uffd_register(int fd, void *addr, size_t len, bool wp);
 int uffd_unregister(int fd, void *addr, size_t len);
 int uffd_copy(int fd, void *dst, const void *src, size_t len, bool wake, size_t *ret_bytes);
+/* Maps zeroes, without waking; -EEXIST does not wake either. */
+int uffd_zero(int fd, void *addr, size_t len);
 int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake, size_t *ret_bytes);
 int uffd_wp(int fd, void *addr, size_t len, bool on, bool wake);
 int uffd_wake(int fd, void *addr, size_t len);
