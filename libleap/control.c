@@ -163,6 +163,20 @@ int leap_donor_add(struct leap *leap, const char *uris)
 	return err ? error_prefix(err, "leap_donor_add") : 0;
 }
 
+static bool on_donor(struct leap *leap, struct shard *shard, const struct page *page,
+		     const struct donor *donor)
+{
+	struct slot_place place = {0};
+
+	if (!__atomic_load_n(&page->slot, __ATOMIC_RELAXED))
+		return false;
+	lock_acquire(&shard->lock);
+	if (page->slot)
+		slot_resolve(&leap->slabs, page->slot, &place);
+	lock_release(&shard->lock);
+	return place.donor == donor;
+}
+
 /* Rewrites everything that has a slot on the donor: home, then out again elsewhere. */
 static int move_off(struct leap *leap, struct donor *donor)
 {
@@ -176,7 +190,7 @@ static int move_off(struct leap *leap, struct donor *donor)
 			uint32_t slot;
 			int err;
 
-			if (!r->pages[at].slot)
+			if (!on_donor(leap, shard, &r->pages[at], donor))
 				continue;
 			err = region_bring_home(r, at, 1);
 			if (err)
@@ -192,6 +206,7 @@ static int move_off(struct leap *leap, struct donor *donor)
 				slots_put(&leap->slabs, &slot, 1);
 			} else if (place.donor == donor) {
 				at--; /* evicted again meanwhile, or being written */
+				evictor_kick(leap);
 			}
 			lock_release(&shard->lock);
 		}
@@ -234,8 +249,8 @@ static int remove_donor(struct leap *leap, uint32_t index)
 	slabs_set_frozen(&leap->slabs, d, true);
 	err = move_off(leap, d);
 	if (err) {
-		d->leaving = false;
-		slabs_set_frozen(&leap->slabs, d, false);
+		d->leaving =
+			false; /* the keeper thaws its slabs, but for those that a forked relative reads */
 		return err;
 	}
 	drop_groups(leap);

@@ -19,11 +19,28 @@
 
 #define CHUNK_PAGES (16 * EXTENT_PAGES) /* under one lock, with one madvise */
 #define WAIT_NS     (10 * 1000000)
+#define POLL_NS     (100 * 1000)
 
 static bool page_in_work(const struct page *page)
 {
 	return page_state(page) == PAGE_FILLING || page_state(page) == PAGE_EVICTING ||
 	       page_has(page, PAGE_WRITING);
+}
+
+/* One wait for whoever works on pages of the shard. Lock held; lets it go meanwhile. Writes are reaped by the evictor,
+ * which may sleep; reads, with the front end inline, by whoever faults next. */
+static void wait_work(struct shard *shard, uint32_t seen)
+{
+	evictor_kick(shard->leap);
+	if (shard->inline_faults) {
+		lock_release(&shard->lock);
+		lock_acquire(&shard->role_lock);
+		fetch_flush(shard);
+		fetch_reap(shard);
+		lock_release(&shard->role_lock);
+		lock_acquire(&shard->lock);
+	}
+	lock_wait(&shard->lock, &shard->event, seen, shard->inline_faults ? POLL_NS : WAIT_NS);
 }
 
 /* Until nothing in [first, end) is being filled, evicted or written. Lock held; may let it go meanwhile. */
@@ -37,7 +54,7 @@ static void wait_idle(struct shard *shard, struct leap_region *r, size_t first, 
 			i++;
 			continue;
 		}
-		lock_wait(&shard->lock, &shard->event, seen, WAIT_NS);
+		wait_work(shard, seen);
 		i = first; /* what was idle may have changed */
 	}
 }
@@ -101,6 +118,13 @@ static void maybe_drop_group(struct leap_region *r, struct extent *e)
 	e->group = 0;
 }
 
+/* Memory that the program locked stays locked, but its content goes, too. */
+static void discard(char *addr, size_t len)
+{
+	if (sys_madvise(addr, len, MADV_DONTNEED) == -EINVAL)
+		sys_madvise(addr, len, MADV_DONTNEED_LOCKED);
+}
+
 static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first, size_t end)
 {
 	for (size_t at = first; at < end;) {
@@ -113,7 +137,7 @@ static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first,
 		slots_put(&r->leap->slabs, slots, EXTENT_PAGES);
 		maybe_drop_group(r, e);
 	}
-	sys_madvise(region_page_addr(r, first), (end - first) << LEAP_PAGE_SHIFT, MADV_DONTNEED);
+	discard(region_page_addr(r, first), (end - first) << LEAP_PAGE_SHIFT);
 }
 
 void region_drop(struct leap_region *r, size_t first, size_t n)
@@ -130,8 +154,8 @@ void region_drop(struct leap_region *r, size_t first, size_t n)
 			stop = stripe_end < end ? stripe_end : end;
 			lock_acquire(&shard->lock);
 			if (!region_page_armed(r, first)) {
-				sys_madvise(region_page_addr(r, first),
-					    (stop - first) << LEAP_PAGE_SHIFT, MADV_DONTNEED);
+				discard(region_page_addr(r, first), (stop - first)
+									    << LEAP_PAGE_SHIFT);
 				first = stop;
 			}
 			lock_release(&shard->lock);
@@ -231,12 +255,12 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 static void change_pins(struct leap_region *r, size_t first, size_t n, bool up)
 {
 	sigset_t saved;
+	int64_t change = 0;
 
 	lock_app_enter(&saved);
 	for (size_t i = first; i < first + n; i++) {
 		struct shard *shard = region_shard(r, i);
 		struct extent *e = &r->extents[i / EXTENT_PAGES];
-
 		uint32_t seen;
 
 		lock_acquire(&shard->lock);
@@ -246,14 +270,16 @@ static void change_pins(struct leap_region *r, size_t first, size_t n, bool up)
 		if (up) {
 			__atomic_fetch_add(&r->pages[i].word, PAGE_PIN_ONE, __ATOMIC_RELAXED);
 			e->pinned++;
+			change++;
 		} else if (page_pinned(&r->pages[i])) {
 			__atomic_fetch_sub(&r->pages[i].word, PAGE_PIN_ONE, __ATOMIC_RELAXED);
 			e->pinned--;
+			change--;
 		}
 		lock_release(&shard->lock);
 	}
 	lock_app_leave(&saved);
-	__atomic_fetch_add(&r->leap->pinned, up ? (int64_t)n : -(int64_t)n, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&r->leap->pinned, change, __ATOMIC_RELAXED);
 }
 
 int region_pin_pages(struct leap_region *r, size_t first, size_t n)
@@ -299,8 +325,7 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 		evict_drain(shard);
 		lock_acquire(&shard->lock);
 		/* a write may have failed for want of room after all */
-		full = out == EVICT_FULL || (out > 0 && e->local &&
-					     __atomic_load_n(&r->leap->no_room, __ATOMIC_RELAXED));
+		full = out == EVICT_FULL || (out > 0 && e->local && evict_full(r->leap));
 		if (e->limbo)
 			limbo_retire_extent(shard, e);
 		lock_release(&shard->lock);
