@@ -38,6 +38,31 @@ static uint64_t copy_run(struct shard *shard, struct extent *e, uint32_t slot, u
 	return copied;
 }
 
+/* Which of the copied pages left the program. Memory that it locked does not, and ends a call half-way. */
+static uint64_t drop_run(struct extent *e, unsigned first, unsigned n)
+{
+	char *at = extent_addr(e) + ((size_t)first << LEAP_PAGE_SHIFT);
+	uint64_t dropped = 0;
+
+	if (!sys_madvise(at, (size_t)n << LEAP_PAGE_SHIFT, MADV_DONTNEED))
+		return mask_range(first, n);
+	for (unsigned i = 0; i < n; i++)
+		if (!sys_madvise(at + ((size_t)i << LEAP_PAGE_SHIFT), LEAP_PAGE_BYTES,
+				 MADV_DONTNEED))
+			dropped |= 1ull << (first + i);
+	return dropped;
+}
+
+/* Frames of an area that is registered must be gone when the slot is used again. */
+static void drop_frames(struct shard *shard, uint32_t slot, uint64_t mask)
+{
+	unsigned bit = 0, n;
+
+	for (; shard->limbo.movable && (n = mask_run(mask, &bit)); bit += n)
+		sys_madvise(limbo_frame(&shard->limbo, slot, bit), (size_t)n << LEAP_PAGE_SHIFT,
+			    MADV_DONTNEED);
+}
+
 /* One run of neighbouring claimed pages. */
 static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
 			unsigned n)
@@ -50,13 +75,9 @@ static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, un
 	if (uffd_wp(shard->uffd, addr, len, true, false))
 		return 0;
 	copied = copy_run(shard, e, slot, first, n);
-	while ((k = mask_run(copied, &bit))) {
-		char *at = extent_addr(e) + ((size_t)bit << LEAP_PAGE_SHIFT);
-
-		if (!sys_madvise(at, (size_t)k << LEAP_PAGE_SHIFT, MADV_DONTNEED))
-			dropped |= mask_range(bit, k);
-		bit += k;
-	}
+	for (; (k = mask_run(copied, &bit)); bit += k)
+		dropped |= drop_run(e, bit, k);
+	drop_frames(shard, slot, copied & ~dropped);
 	if (dropped != mask_range(first, n))
 		uffd_wp(shard->uffd, addr, len, false, true);
 	return dropped;

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * edges.c - corners of the pager: donors that are full, several shards, memory that the program itself locked or
+ * dropped, reads in flight that nobody waits for, a kernel without memory.
+ *
+ * Every case runs in a process of its own with an alarm: a hang is a failure, and so is SIGBUS.
+ *
+ * usage: edges [CASE...]
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "leap.h"
+#include "libleap/session.h"
+#include "libleap/uffd/uffd.h"
+
+#define PAGE   4096ul
+#define HANG_S 60
+
+static struct leap *leap;
+static struct leap_region *region;
+static char *base;
+
+#define FAIL(...)                             \
+	do {                                  \
+		fprintf(stderr, "edges: ");   \
+		fprintf(stderr, __VA_ARGS__); \
+		fprintf(stderr, "\n");        \
+		_exit(1);                     \
+	} while (0)
+#define MUST(call)                                                        \
+	do {                                                              \
+		int r_ = (call);                                          \
+		if (r_)                                                   \
+			FAIL("%s: %d: %s", #call, r_, leap_last_error()); \
+	} while (0)
+
+/* ENOMEM for COPY and MOVE as often as this says. */
+static int no_memory;
+
+int uffd_ioctl(int fd, unsigned long request, void *arg)
+{
+	if ((request == UFFDIO_COPY || request == UFFDIO_MOVE) &&
+	    __atomic_load_n(&no_memory, __ATOMIC_RELAXED) > 0 &&
+	    __atomic_fetch_sub(&no_memory, 1, __ATOMIC_RELAXED) > 0)
+		return -ENOMEM;
+	return (int)sys_ret(ioctl(fd, request, arg));
+}
+
+/* options: "NAME=VALUE ..." */
+static void start(const char *options)
+{
+	struct leap_options *o = leap_options_new();
+	char text[256], *save = NULL;
+
+	snprintf(text, sizeof(text), "%s", options);
+	MUST(leap_options_set(o, "publish", "off"));
+	for (char *w = strtok_r(text, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+		char *value = strchr(w, '=');
+
+		*value++ = 0;
+		MUST(leap_options_set(o, w, value));
+	}
+	MUST(leap_open(o, &leap));
+	leap_options_free(o);
+}
+
+static void make(size_t pages)
+{
+	MUST(leap_region_create(leap, pages * PAGE, &region));
+	base = leap_region_addr(region);
+}
+
+static uint64_t word_of(size_t page, uint64_t version, unsigned i)
+{
+	return (page + 1) * 0x9e3779b97f4a7c15ull + version * 0xc2b2ae3d27d4eb4full + i * i;
+}
+
+static void fill(size_t first, size_t n, uint64_t version)
+{
+	for (size_t p = first; p < first + n; p++)
+		for (unsigned i = 0; i < PAGE / 8; i++)
+			((volatile uint64_t *)(base + p * PAGE))[i] = word_of(p, version, i);
+}
+
+static void check(size_t first, size_t n, uint64_t version)
+{
+	for (size_t p = first; p < first + n; p++)
+		for (unsigned i = 0; i < PAGE / 8; i += 73) {
+			uint64_t got = ((volatile uint64_t *)(base + p * PAGE))[i];
+
+			if (got != word_of(p, version, i))
+				FAIL("page %zu word %u is %lx (state %s)", p, i, got,
+				     page_state_name(page_state(&region->pages[p])));
+		}
+}
+
+/* What does not fit the donors stays; all the rest goes on being paged. */
+static void case_full(void)
+{
+	start("local=16M donors=faultysync:grant-error=2+:loop:");
+	make(17920);
+	fill(0, 17920, 1);
+	for (uint64_t v = 1; v < 4; v++) {
+		check(0, 17920, v);
+		fill(0, 17920, v + 1);
+	}
+	MUST(leap_close(leap));
+}
+
+static void case_full_async(void)
+{
+	start("local=16M donors=faulty:grant-error=2+:loop:");
+	make(17920);
+	fill(0, 17920, 1);
+	for (uint64_t v = 1; v < 4; v++) {
+		check(0, 17920, v);
+		fill(0, 17920, v + 1);
+	}
+	MUST(leap_close(leap));
+}
+
+/* One shard has nothing to give, the other must. */
+static void case_shards(void)
+{
+	struct leap_region *one;
+
+	start("local=96M fault_threads=2");
+	make(16384);
+	one = region;
+	fill(0, 16384, 1);
+	make(8192);
+	MUST(leap_set(leap, "local", "8M"));
+	fill(0, 8192, 2);
+	check(0, 8192, 2);
+	region = one;
+	base = leap_region_addr(one);
+	check(0, 16384, 1);
+	MUST(leap_close(leap));
+}
+
+/* Reads under way that nobody reaps: there is no fault thread. */
+static void case_inline(void)
+{
+	start("local=8M frontend=inline donors=faulty::loop:");
+	make(8192);
+	fill(0, 8192, 1);
+	for (size_t at = 0; at + 640 < 8192; at += 700) {
+		check(at, 40, 1);
+		MUST(leap_advise(leap, base + at * PAGE, 600 * PAGE, LEAP_ADVISE_DONTNEED));
+	}
+	MUST(leap_close(leap));
+}
+
+static void case_inline_destroy(void)
+{
+	start("local=8M frontend=inline donors=faulty::loop:");
+	make(8192);
+	fill(0, 8192, 1);
+	check(0, 40, 1);
+	MUST(leap_region_destroy(region));
+	MUST(leap_close(leap));
+}
+
+static void locked(const char *options)
+{
+	start(options);
+	make(4096);
+	fill(0, 4096, 1);
+	MUST(leap_evict(leap, base, 4096 * PAGE));
+	check(0, 128, 1);
+	if (mlock(base + 32 * PAGE, 64 * PAGE))
+		FAIL("mlock: %s", strerror(errno));
+	MUST(leap_evict(leap, base, 128 * PAGE));
+	check(0, 128, 1);
+	fill(0, 128, 2);
+	MUST(leap_evict(leap, base, 128 * PAGE));
+	check(0, 128, 2);
+	MUST(leap_advise(leap, base + 40 * PAGE, 8 * PAGE, LEAP_ADVISE_DONTNEED));
+	for (size_t p = 40; p < 48; p++)
+		if (base[p * PAGE])
+			FAIL("page %zu was dropped and is not zero", p);
+	fill(40, 8, 3);
+	munlock(base + 32 * PAGE, 64 * PAGE);
+	for (int i = 0; i < 20; i++) {
+		MUST(leap_evict(leap, base, 128 * PAGE));
+		check(0, 40, 2);
+		check(40, 8, 3);
+		check(48, 80, 2);
+	}
+	MUST(leap_evict(leap, base, 4096 * PAGE));
+	check(128, 3968, 1);
+	MUST(leap_close(leap));
+}
+
+static void case_locked_move(void)
+{
+	locked("local=8M mover=move");
+}
+
+static void case_locked_wp(void)
+{
+	locked("local=8M mover=wp");
+}
+
+/* The program drops pages behind our back, as it may with its own memory. */
+static void case_dropped(void)
+{
+	start("local=16M");
+	make(4096);
+	fill(0, 4096, 1);
+	fill(4000, 96, 1);
+	if (madvise(base + 4032 * PAGE, 64 * PAGE, MADV_DONTNEED))
+		FAIL("madvise: %s", strerror(errno));
+	for (size_t p = 4032; p < 4096; p++)
+		if (base[p * PAGE])
+			FAIL("page %zu was dropped and is not zero", p);
+	fill(4032, 64, 2);
+	MUST(leap_evict(leap, base, 4096 * PAGE));
+	check(0, 4032, 1);
+	check(4032, 64, 2);
+	MUST(leap_close(leap));
+}
+
+static void case_no_memory(void)
+{
+	start("local=8M prefetching=off");
+	make(4096);
+	fill(0, 4096, 1);
+	MUST(leap_evict(leap, base, 4096 * PAGE));
+	no_memory = 2000;
+	check(0, 1, 1);
+	no_memory = 0;
+	check(0, 4096, 1);
+	MUST(leap_close(leap));
+}
+
+static const struct edge {
+	const char *name;
+	void (*run)(void);
+} edges[] = {
+	{"full", case_full},
+	{"full_async", case_full_async},
+	{"shards", case_shards},
+	{"inline", case_inline},
+	{"inline_destroy", case_inline_destroy},
+	{"locked_move", case_locked_move},
+	{"locked_wp", case_locked_wp},
+	{"dropped", case_dropped},
+	{"no_memory", case_no_memory},
+};
+
+static bool wanted(int argc, char **argv, const char *name)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], name))
+			return true;
+	return argc == 1;
+}
+
+int main(int argc, char **argv)
+{
+	int failed = 0;
+
+	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
+		int status = 0;
+		pid_t pid;
+
+		if (!wanted(argc, argv, edges[i].name))
+			continue;
+		pid = fork();
+		if (!pid) {
+			alarm(HANG_S);
+			edges[i].run();
+			_exit(0);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			return 2;
+		printf("%-16s %s\n", edges[i].name,
+		       !status                       ? "ok"
+		       : !WIFSIGNALED(status)        ? "FAILED"
+		       : WTERMSIG(status) == SIGALRM ? "HANGS"
+						     : strsignal(WTERMSIG(status)));
+		fflush(stdout);
+		failed |= status;
+	}
+	return failed ? 1 : 0;
+}
