@@ -28,6 +28,7 @@ struct evict_write {
 #define WRITES_MAX    256 /* in flight for a shard */
 #define PICK_TRIES    64  /* extents looked at before giving up */
 #define UNEVICT_TRIES 100
+#define FRUITLESS_NS  (100 * 1000000ull)
 
 struct evicting {
 	struct extent *extent;
@@ -497,24 +498,42 @@ int evict_extent(struct shard *shard, struct extent *e)
 	return err ? err : finish(shard, &ev);
 }
 
+static uint64_t came_home(const struct shard *shard)
+{
+	return shard->count.read + shard->count.faults_limbo;
+}
+
+/* Was all of the queue looked at lately, and no page came home since that has a place to go to? */
+static bool fruitless(const struct shard *shard)
+{
+	return shard->fruitless == came_home(shard) && clock_ns() < shard->fruitless_until_ns;
+}
+
 int evict_oldest(struct shard *shard)
 {
+	bool full = evict_full(shard->leap);
+	struct extent *first = NULL;
 	struct evicting ev;
 	uint64_t tries = PICK_TRIES;
 	int err = EVICT_AGAIN;
 
 	lock_assert_held(&shard->evict_lock);
 	lock_acquire(&shard->lock);
-	if (evict_full(shard->leap))
-		tries = shard->local; /* a few of all may have a place */
-	for (; tries > 0 && shard->queue.head; tries--) {
+	if (full)
+		tries = fruitless(shard) ? 0 : UINT64_MAX; /* a few of all may have a place */
+	for (; tries > 0 && shard->queue.head && shard->queue.head != first; tries--) {
 		struct extent *e = shard->queue.head;
 
 		err = claim(shard, e, &ev);
 		if (!err)
 			break;
+		first = first ? first : e;
 		shard_queue_remove(shard, e);
 		shard_queue_tail(shard, e);
+	}
+	if (err && tries && full) {
+		shard->fruitless = came_home(shard);
+		shard->fruitless_until_ns = clock_ns() + FRUITLESS_NS;
 	}
 	lock_release(&shard->lock);
 	return err ? err : finish(shard, &ev);

@@ -65,6 +65,9 @@ struct shard {
 	/* gauges, in pages */
 	uint64_t local, staged, remote, lost;
 
+	/* donors full: how many pages had come home when none could go out */
+	uint64_t fruitless, fruitless_until_ns;
+
 	/* the kernel had no memory for a page */
 	bool starved;
 	uint64_t starved_said_ns;
