@@ -244,6 +244,57 @@ static void case_no_memory(void)
 	MUST(leap_close(leap));
 }
 
+static volatile int stop;
+static volatile unsigned long touched;
+
+static void *toucher(void *arg)
+{
+	uint64_t x = 88172645463325252ull;
+
+	while (!stop) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		check(x % 8192, 1, 1);
+		touched++;
+	}
+	return NULL;
+}
+
+/* The pager stops for a fork although faults come one after the other. */
+static void standstill(const char *options)
+{
+	pthread_t thread[2];
+
+	start(options);
+	make(8192);
+	fill(0, 8192, 1);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&thread[i], NULL, toucher, NULL);
+	for (int i = 0; i < 20; i++) {
+		unsigned long before = touched;
+
+		while (touched < before + 200)
+			usleep(1000);
+		MUST(runtime_fork_prepare(leap));
+		runtime_fork_parent(leap);
+	}
+	stop = 1;
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	MUST(leap_close(leap));
+}
+
+static void case_standstill_busy(void)
+{
+	standstill("local=8M frontend=busy");
+}
+
+static void case_standstill_block(void)
+{
+	standstill("local=8M frontend=block donors=faulty::loop:");
+}
+
 static const struct edge {
 	const char *name;
 	void (*run)(void);
@@ -257,6 +308,8 @@ static const struct edge {
 	{"locked_wp", case_locked_wp},
 	{"dropped", case_dropped},
 	{"no_memory", case_no_memory},
+	{"standstill_busy", case_standstill_busy},
+	{"standstill_block", case_standstill_block},
 };
 
 static bool wanted(int argc, char **argv, const char *name)
