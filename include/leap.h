@@ -73,7 +73,8 @@ int leap_open(const struct leap_options *options, struct leap **ret_leap);
 int leap_close(struct leap *leap);
 
 /*
- * Regions. Addresses and lengths are in bytes, multiples of 4096.
+ * Regions. Addresses and lengths are in bytes, multiples of 4096. A child of fork() does not get them: touching
+ * one raises SIGSEGV there (programs started by `leap run` are served with their children).
  */
 /* Maps a new zeroed region of bytes (rounded up to pages). Freed by leap_region_destroy(). */
 int leap_region_create(struct leap *leap, size_t bytes, struct leap_region **ret_region);

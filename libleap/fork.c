@@ -79,6 +79,12 @@ static int clone_all(struct leap *leap)
 	return 0;
 }
 
+static void inherit_all(struct leap *leap, bool on)
+{
+	for (uint32_t i = 0; i < leap->nregions; i++)
+		region_inherit(leap->regions[i], on);
+}
+
 int runtime_fork_prepare(struct leap *leap)
 {
 	sigset_t saved;
@@ -102,6 +108,7 @@ int runtime_fork_prepare(struct leap *leap)
 		lock_app_leave(&saved);
 		return -ENOTSUP;
 	}
+	inherit_all(leap, true);
 	lock_acquire(&leap->slabs.lock);
 	mem_fork_lock();
 	fork_saved = saved;
@@ -122,6 +129,7 @@ void runtime_fork_parent(struct leap *leap)
 
 	leap->forked = true;
 	mem_fork_unlock();
+	inherit_all(leap, false);
 	release_all(leap);
 	runtime_leave();
 	lock_app_leave(&saved);
@@ -220,6 +228,7 @@ void runtime_fork_child(struct leap *leap)
 	leap->start_ns = clock_ns();
 	err = remake(leap);
 	if (!err) {
+		inherit_all(leap, false);
 		release_all(leap);
 		err = session_start_threads(leap);
 		if (!err && leap->config.publish)

@@ -301,6 +301,13 @@ unlock:
 	return err;
 }
 
+void region_inherit(struct leap_region *r, bool on)
+{
+	if (!r->reserved)
+		sys_madvise(r->addr, r->npages << LEAP_PAGE_SHIFT,
+			    on ? MADV_DOFORK : MADV_DONTFORK);
+}
+
 static int create(struct leap *leap, size_t bytes, bool reserved, struct leap_region **ret_region)
 {
 	size_t len = (bytes + LEAP_PAGE_MASK) & ~LEAP_PAGE_MASK, slack = (size_t)2 << 20;
@@ -333,6 +340,7 @@ static int create(struct leap *leap, size_t bytes, bool reserved, struct leap_re
 	err = publish(leap, r);
 	if (err)
 		goto free_region;
+	region_inherit(r, false);
 	*ret_region = r;
 	return 0;
 free_region:
@@ -393,12 +401,14 @@ int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_r
 	__atomic_store_n(&leap->armed, true, __ATOMIC_RELEASE);
 	err = publish(leap, r);
 	evictor_kick(leap);
-	if (!err)
+	if (!err) {
+		region_inherit(r, false);
 		*ret_region = r;
-	else if (!any_armed(r))
+	} else if (!any_armed(r)) {
 		free_metadata(r);
-	else if (region_unmake(r))
+	} else if (region_unmake(r)) {
 		log_error("%p and %zu bytes behind it stay managed: %s", addr, bytes, error_last());
+	}
 leave:
 	runtime_leave();
 	return err ? error_prefix(err == -EPERM ? -EINVAL : err, "leap_region_adopt") : 0;
@@ -468,6 +478,7 @@ int region_unmake(struct leap_region *r)
 							<< LEAP_PAGE_SHIFT);
 	}
 	region_forget(r);
+	region_inherit(r, true);
 	if (r->created)
 		sys_munmap(r->addr, r->npages << LEAP_PAGE_SHIFT);
 	__atomic_fetch_sub(&leap->committed,

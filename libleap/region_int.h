@@ -10,6 +10,9 @@
 
 /* Ends a region as leap_region_destroy() does. */
 int region_unmake(struct leap_region *r);
+/* Does a child of fork() get the range? Not as a rule: what is remote would read as zeroes there. Reserved regions are
+ * left alone, since the preload library forks with the pager. */
+void region_inherit(struct leap_region *r, bool on);
 /* Takes all pages of an unlisted region out of queues, limbo and slabs; mapped content stays mapped. */
 void region_forget(struct leap_region *r);
 /* Pins pages and brings them home; all or nothing. -ENOMEM, -EIO. */

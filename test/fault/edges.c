@@ -244,6 +244,52 @@ static void case_no_memory(void)
 	MUST(leap_close(leap));
 }
 
+/* A child that nobody serves must not see zeroes. */
+static void case_child(void)
+{
+	int status = 0;
+	pid_t pid;
+
+	start("local=8M");
+	make(4096);
+	fill(0, 4096, 1);
+	MUST(leap_evict(leap, base, 4096 * PAGE));
+	pid = fork();
+	if (!pid) {
+		alarm(HANG_S);
+		signal(SIGSEGV, SIG_DFL);
+		_exit(base[1] ? 1 : 2);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) || WTERMSIG(status) != SIGSEGV)
+		FAIL("the child ended with status %x", status);
+	check(0, 4096, 1);
+	MUST(leap_close(leap));
+}
+
+static void case_child_adopted(void)
+{
+	size_t bytes = 4096 * PAGE;
+	int status = 0;
+	pid_t pid;
+
+	start("local=32M");
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	MUST(leap_region_adopt(leap, base, bytes, &region));
+	fill(0, 4096, 1);
+	MUST(leap_evict(leap, base, bytes));
+	MUST(leap_region_destroy(region));
+	pid = fork(); /* plain memory again */
+	if (!pid) {
+		for (size_t p = 0; p < 4096; p++)
+			if (*(volatile uint64_t *)(base + p * PAGE) != word_of(p, 1, 0))
+				_exit(1);
+		_exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		FAIL("the child ended with status %x", status);
+	MUST(leap_close(leap));
+}
+
 static volatile int stop;
 static volatile unsigned long touched;
 
@@ -308,6 +354,8 @@ static const struct edge {
 	{"locked_wp", case_locked_wp},
 	{"dropped", case_dropped},
 	{"no_memory", case_no_memory},
+	{"child", case_child},
+	{"child_adopted", case_child_adopted},
 	{"standstill_busy", case_standstill_busy},
 	{"standstill_block", case_standstill_block},
 };
