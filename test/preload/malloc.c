@@ -67,7 +67,8 @@ static void aligned(void)
 		free(q);
 		free(r);
 	}
-	void *v = valloc(10), *w = pvalloc(10), *x = memalign(24, 10);
+	volatile size_t odd = 24; /* rounded up */
+	void *v = valloc(10), *w = pvalloc(10), *x = memalign(odd, 10);
 
 	CHECK(v && (uintptr_t)v % PAGE == 0);
 	CHECK(w && (uintptr_t)w % PAGE == 0 && malloc_usable_size(w) >= PAGE);
