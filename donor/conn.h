@@ -25,6 +25,7 @@
 #define CONN_OUT_MAX    64
 #define CONN_TURN_BYTES (256u << 10)
 
+struct rdma_peer;
 struct worker;
 
 enum conn_state { CONN_HELLO, CONN_CONTROL, CONN_LANE };
@@ -45,6 +46,7 @@ struct conn {
 	struct conn *session_prev, *session_next; /* of the session */
 	struct conn *ready_next;
 	struct session *session;
+	struct rdma_peer *rdma; /* the socket leads to an RDMA client; or NULL */
 	int fd;
 	bool local;   /* unix socket: GRANT passes descriptors */
 	bool ready;   /* on the worker's list of those with work left */

@@ -24,6 +24,7 @@
 #include "donor/pressure.h"
 #include "donor/report.h"
 #include "donor/serve.h"
+#include "donor/serve_rdma.h"
 #include "libleap/util/sys.h"
 
 #define ERROR_BYTES   768
@@ -46,10 +47,14 @@ static void limits_raise(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	static const int which[] = {RLIMIT_NOFILE, RLIMIT_MEMLOCK};
+
+	for (unsigned i = 0; i < sizeof(which) / sizeof(which[0]); i++) {
+		if (getrlimit(which[i], &limit) || limit.rlim_cur == limit.rlim_max)
+			continue;
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(which[i], &limit);
+	}
 }
 
 static int signals_open(void)
@@ -88,14 +93,27 @@ static int memory_choose(struct options *options, char *error, size_t size)
 	return 0;
 }
 
+static int listener_open(struct donor *donor, struct listen_address *a, struct listener *l,
+			 char *error, size_t size)
+{
+	if (a->shm)
+		return serve_shm_listen(a, l, error, size);
+	if (a->either) {
+		a->rdma = serve_rdma_owns(a);
+		report_info("%s %s: %s", a->host, a->port,
+			    a->rdma ? "an RDMA device has this address: listening with rdma://"
+				    : "no RDMA device has this address: listening with tcp://");
+	}
+	return a->rdma ? serve_rdma_listen(donor, a, l, error, size)
+		       : serve_tcp_listen(a, l, error, size);
+}
+
 static int listeners_open(struct donor *donor, char *error, size_t size)
 {
 	struct options *o = &donor->options;
 
 	for (unsigned i = 0; i < o->nlisten; i++) {
-		struct listener *l = &donor->listeners[i];
-		int r = o->listen[i].shm ? serve_shm_listen(&o->listen[i], l, error, size)
-					 : serve_tcp_listen(&o->listen[i], l, error, size);
+		int r = listener_open(donor, &o->listen[i], &donor->listeners[i], error, size);
 
 		if (r)
 			return r;
@@ -187,6 +205,9 @@ static void loop_tick(struct loop *loop, uint64_t now)
 	loop->tick_ns = now;
 	sessions_expire(&loop->donor->sessions, now);
 	pressure_check(&loop->pressure, loop->donor);
+	for (unsigned i = 0; i < loop->donor->nlisteners; i++)
+		if (loop->donor->listeners[i].rdma)
+			serve_rdma_tick(&loop->donor->listeners[i], now);
 	if (loop->paused)
 		listeners_watch(loop, true);
 }
@@ -195,6 +216,10 @@ static void loop_accept(struct loop *loop, unsigned index)
 {
 	struct listener *l = &loop->donor->listeners[index];
 
+	if (l->rdma) {
+		serve_rdma_run(l);
+		return;
+	}
 	if (l->local ? serve_shm_accept(loop->donor, l) : serve_tcp_accept(loop->donor, l))
 		return;
 	report_warn("cannot accept connections: %s; raise the limit on descriptors (ulimit -n)",
@@ -284,6 +309,21 @@ static int donor_start(struct donor *donor, struct loop *loop, char *error, size
 	return r;
 }
 
+/* RDMA clients have connections of workers, so their listeners are closed after these. */
+static void listeners_close(struct donor *donor, bool rdma)
+{
+	for (unsigned i = 0; i < donor->nlisteners; i++) {
+		struct listener *l = &donor->listeners[i];
+
+		if (l->fd < 0 || !l->rdma == rdma)
+			continue;
+		if (rdma)
+			serve_rdma_close(l);
+		else
+			listener_close(l);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static struct donor donor;
@@ -299,16 +339,15 @@ int main(int argc, char **argv)
 		report_warn("no journal on this machine: logging to stderr");
 	if (donor_start(&donor, &loop, error, sizeof(error))) {
 		report_error("%s", error);
-		for (unsigned i = 0; i < donor.nlisteners; i++)
-			listener_close(&donor.listeners[i]);
+		listeners_close(&donor, false);
 		return 1;
 	}
 	ready_report(&donor);
 	loop_run(&loop);
-	for (unsigned i = 0; i < donor.nlisteners; i++)
-		listener_close(&donor.listeners[i]);
+	listeners_close(&donor, false);
 	metrics_log(&donor.store);
 	workers_stop(&donor);
+	listeners_close(&donor, true);
 	if (donor.options.pidfile[0])
 		unlink(donor.options.pidfile);
 	return 0;

@@ -46,8 +46,9 @@ struct option_entry {
 #define AT(field) offsetof(struct options, field)
 
 static const struct option_entry option_table[] = {
-	{"listen", "ADDRESS", "Listen on tcp://HOST:PORT or shm:NAME; may be repeated",
-	 OPTION_LISTEN, 0, 0, 0},
+	{"listen", "ADDRESS",
+	 "Listen on tcp://HOST:PORT, rdma://HOST:PORT or shm:NAME; may be repeated", OPTION_LISTEN,
+	 0, 0, 0},
 	{"memory", "SIZE", "Lend at most SIZE (default: half of the memory available at start)",
 	 OPTION_SIZE, AT(memory_bytes), PROTO_SLAB_BYTES, UINT64_MAX},
 	{"quota", "SIZE", "Lend one client at most SIZE (default: no bound but --memory)",
@@ -167,10 +168,10 @@ static int shm_parse(struct listen_address *a, const char *text, char *error, si
 	return 0;
 }
 
-/* text begins with "tcp://" */
-static int tcp_parse(struct listen_address *a, const char *text, char *error, size_t size)
+/* text begins with a scheme and "//" */
+static int host_parse(struct listen_address *a, const char *text, char *error, size_t size)
 {
-	const char *host = text + 6, *colon, *end;
+	const char *host = strstr(text, "//") + 2, *colon, *end;
 	size_t len;
 
 	colon = strrchr(host, ':');
@@ -225,11 +226,13 @@ static int listen_add(struct options *options, const char *text, char *error, si
 	memset(a, 0, sizeof(*a));
 	if (!strncmp(text, "shm:", 4))
 		r = shm_parse(a, text + 4, error, size);
-	else if (!strncmp(text, "tcp://", 6))
-		r = tcp_parse(a, text, error, size);
+	else if (!strncmp(text, "tcp://", 6) || !strncmp(text, "rdma://", 7))
+		r = host_parse(a, text, error, size);
 	else
-		r = fail(error, size, EINVAL, "'%s' is no address: use tcp://HOST:PORT or shm:NAME",
+		r = fail(error, size, EINVAL,
+			 "'%s' is no address: use tcp://HOST:PORT, rdma://HOST:PORT or shm:NAME",
 			 text);
+	a->rdma = !strncmp(text, "rdma:", 5);
 	if (!r)
 		options->nlisten++;
 	return r;
@@ -410,6 +413,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 static int options_positional(struct options *options, char *error, size_t size)
 {
 	char text[320];
+	int r;
 
 	if (!npositional)
 		return 0;
@@ -417,7 +421,10 @@ static int options_positional(struct options *options, char *error, size_t size)
 		return fail(error, size, EINVAL, "the short form is leap-donor IP PORT");
 	snprintf(text, sizeof(text), strchr(positional[0], ':') ? "tcp://[%s]:%s" : "tcp://%s:%s",
 		 positional[0], positional[1]);
-	return listen_add(options, text, error, size);
+	r = listen_add(options, text, error, size);
+	if (!r)
+		options->listen[options->nlisten - 1].either = true;
+	return r;
 }
 
 int options_reload(struct options *options, char *error, size_t size)
@@ -445,6 +452,7 @@ int options_reload(struct options *options, char *error, size_t size)
 	if (!options->nlisten)
 		return fail(error, size, EINVAL,
 			    "nothing to listen on: give --listen tcp://0.0.0.0:9400, "
+			    "--listen rdma://ADDRESS:9400, "
 			    "--listen shm:NAME, or IP PORT");
 	if (options->quota_bytes && options->quota_bytes < PROTO_SLAB_BYTES)
 		return fail(error, size, ERANGE,

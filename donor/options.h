@@ -15,7 +15,8 @@
 #define OPTIONS_LISTEN_MAX 16
 
 struct listen_address {
-	bool shm;
+	bool shm, rdma;
+	bool either;    /* RDMA where a device has the address, else TCP */
 	char host[256]; /* or the shm name */
 	char port[8];
 };

@@ -13,6 +13,7 @@
 #include "donor/metrics.h"
 #include "donor/report.h"
 #include "donor/serve.h"
+#include "donor/serve_rdma.h"
 #include "leap.h"
 
 static const uint8_t zeroes[PROTO_IO_PAGES_MAX * PROTO_PAGE_BYTES];
@@ -108,6 +109,8 @@ static int hello_validate(struct conn *c, const struct proto_head *head, const v
 	memcpy(ret_hello, body, sizeof(*ret_hello));
 	proto_hello_order(ret_hello);
 	rule = proto_hello_check(ret_hello);
+	if (!rule && c->rdma && proto_kind_is_lane(ret_hello->kind))
+		rule = "a lane's HELLO as an RDMA message";
 	return rule ? broken(c, rule) : 0;
 }
 
@@ -129,6 +132,8 @@ static int hello_execute(struct conn *c, const struct proto_head *head,
 		ack->session = c->session->id;
 		memcpy(ack->token, c->session->token, sizeof(ack->token));
 		session_info(&c->worker->donor->sessions, c->session, &ack->info);
+		if (c->rdma)
+			rdma_peer_named(c->rdma, c->session);
 	} else {
 		metrics_add(&metrics.clients_refused, 1);
 		report_info("refused '%s' from %s: %s", hello->name, c->peer, ack->sentence);
@@ -142,6 +147,23 @@ static int hello_execute(struct conn *c, const struct proto_head *head,
 /*
  * Control requests
  */
+static enum proto_status attach_execute(struct conn *c, uint32_t number, char *sentence)
+{
+	struct slab *slab = c->rdma ? session_slab(c->session, number) : NULL;
+	struct proto_region *region = (struct proto_region *)c->body;
+	enum proto_status status;
+
+	if (!c->rdma)
+		snprintf(sentence, PROTO_SENTENCE_MAX, "only RDMA clients can attach slabs");
+	if (!slab)
+		return c->rdma ? PROTO_BAD_SLAB : PROTO_IO;
+	status = rdma_peer_attach(c->rdma, number, slab, region, sentence);
+	slab_put(slab);
+	if (!status)
+		proto_region_order(region);
+	return status;
+}
+
 static int control_execute(struct conn *c, const struct proto_head *head)
 {
 	struct sessions *sessions = &c->worker->donor->sessions;
@@ -159,7 +181,12 @@ static int control_execute(struct conn *c, const struct proto_head *head)
 		if (!status)
 			slab = session_slab(c->session, answer.slab);
 		break;
+	case PROTO_ATTACH:
+		status = attach_execute(c, head->slab, sentence);
+		break;
 	case PROTO_RELEASE:
+		if (c->rdma)
+			rdma_peer_detach(c->rdma, head->slab);
 		status = session_release(c->session, head->slab);
 		break;
 	case PROTO_SHARED:
@@ -176,6 +203,8 @@ static int control_execute(struct conn *c, const struct proto_head *head)
 		reply_sentence(c, answer, sentence);
 	else if (head->type == PROTO_CLONE)
 		conn_reply(c, answer, c->body, sizeof(struct proto_ticket), NULL, -1);
+	else if (head->type == PROTO_ATTACH)
+		conn_reply(c, answer, c->body, sizeof(struct proto_region), NULL, -1);
 	else if (head->type == PROTO_SHARED)
 		conn_reply(c, answer, NULL, 0, NULL, -1);
 	else

@@ -22,6 +22,7 @@
 
 #include "donor/metrics.h"
 #include "donor/report.h"
+#include "donor/serve_rdma.h"
 #include "libleap/util/sys.h"
 
 #define WORKER_EVENTS 64
@@ -55,6 +56,10 @@ static void conn_close(struct worker *w, struct conn *c)
 	if (c->closed)
 		return;
 	c->closed = true;
+	/* Keys first: what is free can be lent to the next. */
+	if (c->rdma)
+		rdma_peer_leave(c->rdma);
+	c->rdma = NULL;
 	if (c->session) {
 		session_leave(c->session, c);
 		if (c->state == CONN_CONTROL || c->rule_broken)
@@ -225,7 +230,7 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-void worker_adopt(struct donor *donor, int fd, bool local, const char *peer)
+void worker_adopt(struct donor *donor, int fd, bool local, const char *peer, struct rdma_peer *rdma)
 {
 	struct worker *w = &donor->workers[donor->next_worker++ % donor->nworkers];
 	struct conn *c = calloc(1, sizeof(*c));
@@ -236,6 +241,7 @@ void worker_adopt(struct donor *donor, int fd, bool local, const char *peer)
 	c->worker = w;
 	c->fd = fd;
 	c->local = local;
+	c->rdma = rdma;
 	c->opened_ns = clock_ns();
 	c->interest = EPOLLIN;
 	snprintf(c->peer, sizeof(c->peer), "%s", peer);
@@ -261,6 +267,8 @@ void worker_adopt(struct donor *donor, int fd, bool local, const char *peer)
 	return;
 fail_close:
 	report_warn("no memory for a connection from %s", peer);
+	if (rdma)
+		rdma_peer_leave(rdma);
 	close(fd);
 }
 

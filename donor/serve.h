@@ -14,6 +14,8 @@
 #include "donor/options.h"
 
 struct donor;
+struct rdma_peer;
+struct rdma_server;
 
 struct worker {
 	struct donor *donor;
@@ -36,8 +38,9 @@ struct listener {
 	int fd;
 	bool local;
 	bool abstract;
-	char path[108]; /* socket file to remove at exit; "" when none */
-	char text[320]; /* "tcp://127.0.0.1:9400", with the real port */
+	struct rdma_server *rdma; /* serve_rdma.h; or NULL */
+	char path[108];           /* socket file to remove at exit; "" when none */
+	char text[320];           /* "tcp://127.0.0.1:9400", with the real port */
 };
 
 struct donor {
@@ -56,8 +59,10 @@ int workers_start(struct donor *donor, char *error, size_t size);
 void workers_stop(struct donor *donor);
 /* Makes every worker look for notices. */
 void workers_notify(struct donor *donor);
-/* Hands an accepted socket to a worker; closes it on failure. */
-void worker_adopt(struct donor *donor, int fd, bool local, const char *peer);
+/* Hands an accepted socket to a worker; closes it on failure. rdma: whose messages come by this socket, or NULL; with
+ * a reference. */
+void worker_adopt(struct donor *donor, int fd, bool local, const char *peer,
+		  struct rdma_peer *rdma);
 
 /* Each opens one listener; 0 or -errno with a sentence. */
 int serve_tcp_listen(const struct listen_address *address, struct listener *ret, char *error,

@@ -50,8 +50,7 @@ static int connect_one(struct leap *leap, struct donor *d, const struct donor_ur
 	memset(d, 0, sizeof(*d));
 	d->uri = *uri;
 	d->index = index;
-	d->ops = transport_find(uri->scheme);
-	err = d->ops->open(uri, &leap->donors.params, &d->port);
+	err = transport_open(uri, &leap->donors.params, &d->ops, &d->port);
 	if (err)
 		return err;
 	d->alive = true;

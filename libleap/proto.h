@@ -24,6 +24,7 @@
  *   both    PING     0    0    0      -              body proto_info            -
  *   control CLONE    0    ms   0      -              body proto_ticket          body: sentence
  *   control BYE      0    0    0      -              then the donor closes      -
+ *   control ATTACH   slab 0    0      -              body proto_region          body: sentence
  *   lane    READ     slab page 1..64  -              npages * 4096 bytes        as many zeroes
  *   lane    WRITE    slab page 1..64  npages * 4096  no body                    no body
  *
@@ -44,6 +45,9 @@
  * closed and its slabs are free at once, except for what clones or tickets hold. When a lane
  * closes, only the lane ends. A message that breaks a rule above ends the session of its sender
  * and nobody else's.
+ *
+ * RDMA carries the same control messages, but reads and writes pages by itself: ATTACH, only there, and
+ * the rest stand in transport/rdma_proto.h.
  *
  * Growth. The head never changes. HELLO bodies may grow at their end (a receiver skips what it
  * does not know, up to PROTO_BODY_MAX); everything else needs a new version. `auth_length` bytes
@@ -83,6 +87,7 @@ enum proto_type {
 	PROTO_PING = 7,
 	PROTO_CLONE = 8,
 	PROTO_BYE = 9,
+	PROTO_ATTACH = 10, /* RDMA only: transport/rdma_proto.h */
 	PROTO_READ = 16,
 	PROTO_WRITE = 17,
 	PROTO_RECLAIM = 32,
@@ -158,6 +163,13 @@ struct proto_ticket {
 	uint8_t bytes[PROTO_TOKEN_BYTES];
 };
 
+/* Where a slab is for RDMA. */
+struct proto_region {
+	uint64_t address;
+	uint32_t key;
+	uint32_t reserved;
+};
+
 #define PROTO_HEAD_BYTES sizeof(struct proto_head)
 
 static_assert(sizeof(struct proto_head) == 32, "wire format");
@@ -178,6 +190,7 @@ static_assert(offsetof(struct proto_hello_ack, info) == 32, "wire format");
 static_assert(offsetof(struct proto_hello_ack, token) == 56, "wire format");
 static_assert(offsetof(struct proto_hello_ack, sentence) == 88, "wire format");
 static_assert(sizeof(struct proto_ticket) == 32, "wire format");
+static_assert(sizeof(struct proto_region) == 16, "wire format");
 static_assert(sizeof(struct proto_hello_ack) <= PROTO_BODY_MAX, "a body fits its buffer");
 
 /* Between host and wire order; each is its own inverse. No code on little endian machines. */
@@ -207,6 +220,12 @@ static inline void proto_info_order(struct proto_info *i)
 	i->free_bytes = htole64(i->free_bytes);
 	i->total_bytes = htole64(i->total_bytes);
 	i->used_bytes = htole64(i->used_bytes);
+}
+
+static inline void proto_region_order(struct proto_region *r)
+{
+	r->address = htole64(r->address);
+	r->key = htole32(r->key);
 }
 
 static inline void proto_hello_ack_order(struct proto_hello_ack *a)
@@ -302,6 +321,7 @@ static inline const char *proto_request_check(const struct proto_head *h, bool i
 		return h->slab || h->page ? "request with unused fields set" : NULL;
 	case PROTO_RELEASE:
 	case PROTO_SHARED:
+	case PROTO_ATTACH:
 		if (h->page)
 			return "request with unused fields set";
 		return h->slab >= PROTO_SLABS_MAX ? "impossible slab number" : NULL;
@@ -354,6 +374,8 @@ static inline const char *proto_control_reply_check(const struct proto_head *h)
 		return NULL;
 	case PROTO_CLONE:
 		return h->length != sizeof(struct proto_ticket) ? "malformed reply" : NULL;
+	case PROTO_ATTACH:
+		return h->length != sizeof(struct proto_region) ? "malformed reply" : NULL;
 	case PROTO_SHARED:
 		return h->length || h->npages > 1 ? "malformed reply" : NULL;
 	case PROTO_BYE:

@@ -117,11 +117,11 @@ int check_limits(const struct config *config)
 static int check_donor(const struct donor_uri *uri, const struct transport_params *params,
 		       struct port_info *ret_info)
 {
-	const struct transport_ops *ops = transport_find(uri->scheme);
+	const struct transport_ops *ops;
 	struct port *port;
 	int err;
 
-	err = ops->open(uri, params, &port);
+	err = transport_open(uri, params, &ops, &port);
 	if (err)
 		return err;
 	memset(ret_info, 0, sizeof(*ret_info));

@@ -31,6 +31,20 @@ static int ctl_check_dead(struct ctl *c)
 	return 0;
 }
 
+void ctl_begin(struct ctl *control, const struct proto_hello_ack *ack,
+	       const struct transport_params *params)
+{
+	control->deadline_ns = params->deadline_ns;
+	control->passed_fd = -1;
+	control->in_bytes = 0;
+	control->ping_ns = 0;
+	control->heard_ns = clock_ns();
+	control->session = ack->session;
+	memcpy(control->token, ack->token, sizeof(control->token));
+	atomic_store(&control->free_bytes, ack->info.free_bytes);
+	atomic_store(&control->total_bytes, ack->info.total_bytes);
+}
+
 int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *ticket,
 	     const struct transport_params *params, uint64_t end_ns)
 {
@@ -41,15 +55,7 @@ int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *t
 	if (r)
 		return r;
 	control->fd = fd;
-	control->deadline_ns = params->deadline_ns;
-	control->passed_fd = -1;
-	control->in_bytes = 0;
-	control->ping_ns = 0;
-	control->heard_ns = clock_ns();
-	control->session = ack.session;
-	memcpy(control->token, ack.token, sizeof(control->token));
-	atomic_store(&control->free_bytes, ack.info.free_bytes);
-	atomic_store(&control->total_bytes, ack.info.total_bytes);
+	ctl_begin(control, &ack, params);
 	return 0;
 }
 
@@ -73,8 +79,8 @@ static void ctl_take_fd(struct ctl *c, struct msghdr *msg)
 	}
 }
 
-/* Receives what is there, up to the end of one message. 0, -EAGAIN, or dead. */
-static int ctl_recv(struct ctl *c, size_t want)
+/* As recv(), but -errno. */
+static ssize_t socket_recv(struct ctl *c, size_t want)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
@@ -90,13 +96,25 @@ static int ctl_recv(struct ctl *c, size_t want)
 	do {
 		n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+	if (n < 0)
+		return -errno;
+	if (n > 0)
+		ctl_take_fd(c, &msg);
+	return n;
+}
+
+/* Receives what is there, up to the end of one message. 0, -EAGAIN, or dead. */
+static int ctl_recv(struct ctl *c, size_t want)
+{
+	ssize_t n = c->carrier ? c->carrier->recv(c, c->in + c->in_bytes, want - c->in_bytes)
+			       : socket_recv(c, want);
+
+	if (n == -EAGAIN)
 		return -EAGAIN;
 	if (n == 0)
 		return ctl_fail(c, EPIPE, "it closed the connection; it was stopped or killed");
 	if (n < 0)
-		return ctl_fail(c, errno == ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
-	ctl_take_fd(c, &msg);
+		return ctl_fail(c, n == -ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
 	c->in_bytes += (uint32_t)n;
 	return 0;
 }
@@ -167,20 +185,31 @@ static void ctl_aside(struct ctl *c, const struct proto_head *head)
 	c->passed_fd = -1;
 }
 
-/* Requests are small and few, so the socket always has room unless the donor is stuck. */
-static int ctl_send(struct ctl *c, struct proto_head head)
+static int socket_send(struct ctl *c, const void *message, size_t bytes)
 {
 	ssize_t n;
 
-	proto_head_order(&head);
 	do {
-		n = send(c->fd, &head, sizeof(head), MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(c->fd, message, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)sizeof(head))
+	if (n == (ssize_t)bytes)
 		return 0;
-	if (n >= 0 || errno == EAGAIN)
+	return n >= 0 ? -EAGAIN : -errno;
+}
+
+/* Requests are small and few, so the socket always has room unless the donor is stuck. */
+static int ctl_send(struct ctl *c, struct proto_head head)
+{
+	int r;
+
+	proto_head_order(&head);
+	r = c->carrier ? c->carrier->send(c, &head, sizeof(head))
+		       : socket_send(c, &head, sizeof(head));
+	if (!r)
+		return 0;
+	if (r == -EAGAIN)
 		return ctl_fail(c, ETIMEDOUT, "it does not read what it is sent");
-	return ctl_fail(c, errno == ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
+	return ctl_fail(c, r == -ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
 }
 
 /* At the end it looks once more: the answer may have come while this process was stopped. */
@@ -188,7 +217,8 @@ static int ctl_wait(struct ctl *c, uint64_t end_ns)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN};
 	uint64_t now = clock_ns();
-	int n = poll(&p, 1, now < end_ns ? (int)((end_ns - now) / 1000000) + 1 : 0);
+	int ms = now < end_ns ? (int)((end_ns - now) / 1000000) + 1 : 0;
+	int n = c->carrier ? c->carrier->wait(c, ms) : poll(&p, 1, ms);
 
 	if (n < 0 && errno != EINTR)
 		return ctl_fail(c, EPIPE, "cannot wait for its answer");

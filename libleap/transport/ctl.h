@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctl.h - the client's control connection to leap-donor, over TCP or a unix socket, and what every
- * stream connection needs (connect, handshake).
+ * ctl.h - the client's control connection to leap-donor, over TCP, a unix socket or another carrier of
+ * messages, and what every stream connection needs (connect, handshake).
  *
  * One thread at a time (transport.h's control thread); only *dead is shared with the lanes. Calls
  * block up to the deadline; ctl_tick() never does. After -EPIPE or -ETIMEDOUT the port is dead.
@@ -9,19 +9,35 @@
 #ifndef LEAP_TRANSPORT_CTL_H
 #define LEAP_TRANSPORT_CTL_H
 
+#include <netdb.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "libleap/proto.h"
 #include "libleap/transport/transport.h"
 
+struct ctl;
+
+/* How bytes travel when it is not by a socket. Never blocks but for wait(). */
+struct ctl_carrier {
+	/* One whole message. 0 or -errno; -EAGAIN: no room. */
+	int (*send)(struct ctl *control, const void *message, size_t bytes);
+	/* Some bytes of the next message, 0 at the end, or -errno; -EAGAIN: nothing is there. */
+	ssize_t (*recv)(struct ctl *control, void *buf, size_t bytes);
+	/* Until something is there, for ms at most. As poll(). */
+	int (*wait)(struct ctl *control, int ms);
+};
+
 struct ctl {
-	int fd;            /* -1 when closed */
-	bool heartbeat;    /* ping when due */
-	_Atomic int *dead; /* of the port: 0, -EPIPE or -ETIMEDOUT */
-	const char *text;  /* the donor's address, for sentences */
+	const struct ctl_carrier *carrier; /* NULL: the socket fd */
+	void *link;                        /* the carrier's */
+	int fd;                            /* -1 when closed */
+	bool heartbeat;                    /* ping when due */
+	_Atomic int *dead;                 /* of the port: 0, -EPIPE or -ETIMEDOUT */
+	const char *text;                  /* the donor's address, for sentences */
 	uint64_t deadline_ns;
 	uint64_t next_id;
 	uint64_t ping_ns; /* when the unanswered ping was sent; 0 = none */
@@ -36,6 +52,8 @@ struct ctl {
 	uint8_t in[sizeof(struct proto_head) + PROTO_BODY_MAX];
 };
 
+/* Addresses of a donor; freeaddrinfo(). Calls malloc. */
+int stream_resolve(const char *host, uint16_t port, const char *text, struct addrinfo **ret_ai);
 /* Non-blocking stream socket, connected by end_ns (clock_ns()). Sets the sentence, which names
  * text. */
 int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, const char *text,
@@ -45,6 +63,22 @@ int stream_hello(int fd, enum proto_kind kind, const uint8_t *token,
 		 const struct transport_params *params, uint64_t end_ns, const char *text,
 		 struct proto_hello_ack *ret_ack);
 
+struct hello_message {
+	struct proto_head head;
+	struct proto_hello hello;
+};
+
+/* The two halves of stream_hello(), for other carriers: HELLO in wire order, and what the answer (head in wire
+ * order, body as its head says) means. */
+void hello_make(struct hello_message *message, enum proto_kind kind, const uint8_t *token,
+		const struct transport_params *params);
+int hello_answer_head(struct proto_head *head, const char *text);
+int hello_answer(const struct proto_head *head, const void *body, const char *text,
+		 struct proto_hello_ack *ret_ack);
+
+/* What the donor's answer to HELLO says; the connection is ready for calls. */
+void ctl_begin(struct ctl *control, const struct proto_hello_ack *ack,
+	       const struct transport_params *params);
 /* Takes fd over on success. kind is CONTROL, or CLONE with the ticket. */
 int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *ticket,
 	     const struct transport_params *params, uint64_t end_ns);

@@ -12,6 +12,7 @@
 #include "libleap/error.h"
 #include "libleap/transport/ctl.h"
 #include "libleap/util/fd.h"
+#include "libleap/util/fmt.h"
 #include "libleap/util/sys.h"
 
 /* 0 when one of events (or an error) is there, -ETIMEDOUT at the end. */
@@ -31,6 +32,27 @@ static int stream_wait(int fd, short events, uint64_t end_ns)
 		if (now >= end_ns)
 			return -ETIMEDOUT;
 	}
+}
+
+int stream_resolve(const char *host, uint16_t port, const char *text, struct addrinfo **ret_ai)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	char service[8];
+	int r;
+
+	fmt_print(service, sizeof(service), "%u", port);
+	r = getaddrinfo(host, service, &hints, ret_ai);
+	if (r == EAI_NONAME || r == EAI_ADDRFAMILY) { /* a machine with nothing but loopback */
+		hints.ai_flags = 0;
+		r = getaddrinfo(host, service, &hints, ret_ai);
+	}
+	if (r)
+		return error_set(
+			ENOENT,
+			"donor %s: the name '%s' cannot be resolved (%s); check it, or give "
+			"the address",
+			text, host, gai_strerror(r));
+	return 0;
 }
 
 static int connect_fail(int code, const char *text)
@@ -200,46 +222,69 @@ static int hello_check(const struct proto_head *head, struct proto_hello_ack *ac
 	return 0;
 }
 
-int stream_hello(int fd, enum proto_kind kind, const uint8_t *token,
-		 const struct transport_params *params, uint64_t end_ns, const char *text,
-		 struct proto_hello_ack *ret_ack)
+void hello_make(struct hello_message *message, enum proto_kind kind, const uint8_t *token,
+		const struct transport_params *params)
 {
-	struct {
-		struct proto_head head;
-		struct proto_hello hello;
-	} m = {.head = proto_head_make(PROTO_HELLO, 0, sizeof(m.hello))};
-	uint8_t body[PROTO_BODY_MAX];
-	struct proto_head head;
-	const char *rule;
-	int r;
+	struct hello_message *m = message;
 
-	m.hello.version = PROTO_VERSION;
-	m.hello.kind = (uint16_t)kind;
-	m.hello.client_id[0] = params->client_id[0];
-	m.hello.client_id[1] = params->client_id[1];
+	memset(m, 0, sizeof(*m));
+	m->head = proto_head_make(PROTO_HELLO, 0, sizeof(m->hello));
+	m->hello.version = PROTO_VERSION;
+	m->hello.kind = (uint16_t)kind;
+	m->hello.client_id[0] = params->client_id[0];
+	m->hello.client_id[1] = params->client_id[1];
 	if (token)
-		memcpy(m.hello.token, token, sizeof(m.hello.token));
-	name_copy(m.hello.name, params->client_name);
-	proto_head_order(&m.head);
-	proto_hello_order(&m.hello);
-	r = stream_send(fd, &m, sizeof(m), end_ns);
-	if (!r)
-		r = stream_recv(fd, &head, sizeof(head), end_ns);
-	if (r)
-		return hello_fail(r, text);
-	proto_head_order(&head);
-	rule = proto_control_reply_check(&head);
-	if (!rule && (head.type != PROTO_HELLO_ACK || head.length < sizeof(*ret_ack)))
+		memcpy(m->hello.token, token, sizeof(m->hello.token));
+	name_copy(m->hello.name, params->client_name);
+	proto_head_order(&m->head);
+	proto_hello_order(&m->hello);
+}
+
+int hello_answer_head(struct proto_head *head, const char *text)
+{
+	const char *rule;
+
+	proto_head_order(head);
+	rule = proto_control_reply_check(head);
+	if (!rule &&
+	    (head->type != PROTO_HELLO_ACK || head->length < sizeof(struct proto_hello_ack)))
 		rule = "no answer to HELLO";
 	if (rule)
 		return error_set(EPROTO,
 				 "%s is no leap-donor of this version (%s): check the address, and "
 				 "use the same release on both sides",
 				 text, rule);
+	return 0;
+}
+
+int hello_answer(const struct proto_head *head, const void *body, const char *text,
+		 struct proto_hello_ack *ret_ack)
+{
+	memcpy(ret_ack, body, sizeof(*ret_ack));
+	proto_hello_ack_order(ret_ack);
+	return hello_check(head, ret_ack, text);
+}
+
+int stream_hello(int fd, enum proto_kind kind, const uint8_t *token,
+		 const struct transport_params *params, uint64_t end_ns, const char *text,
+		 struct proto_hello_ack *ret_ack)
+{
+	uint8_t body[PROTO_BODY_MAX];
+	struct hello_message m;
+	struct proto_head head;
+	int r;
+
+	hello_make(&m, kind, token, params);
+	r = stream_send(fd, &m, sizeof(m), end_ns);
+	if (!r)
+		r = stream_recv(fd, &head, sizeof(head), end_ns);
+	if (r)
+		return hello_fail(r, text);
+	r = hello_answer_head(&head, text);
+	if (r)
+		return r;
 	r = stream_recv(fd, body, head.length, end_ns);
 	if (r)
 		return hello_fail(r, text);
-	memcpy(ret_ack, body, sizeof(*ret_ack));
-	proto_hello_ack_order(ret_ack);
-	return hello_check(&head, ret_ack, text);
+	return hello_answer(&head, body, text, ret_ack);
 }

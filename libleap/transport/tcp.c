@@ -57,27 +57,6 @@ static void socket_tune(int fd, uint64_t deadline_ns)
 /*
  * Port
  */
-static int port_resolve(struct port *port, struct addrinfo **ret_ai)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-	char service[8];
-	int r;
-
-	fmt_print(service, sizeof(service), "%u", port->uri.port);
-	r = getaddrinfo(port->uri.host, service, &hints, ret_ai);
-	if (r == EAI_NONAME || r == EAI_ADDRFAMILY) { /* a machine with nothing but loopback */
-		hints.ai_flags = 0;
-		r = getaddrinfo(port->uri.host, service, &hints, ret_ai);
-	}
-	if (r)
-		return error_set(
-			ENOENT,
-			"donor %s: the name '%s' cannot be resolved (%s); check it, or give "
-			"the address",
-			port->text, port->uri.host, gai_strerror(r));
-	return 0;
-}
-
 static int port_connect_control(struct port *port, enum proto_kind kind, const uint8_t *ticket,
 				uint64_t end_ns)
 {
@@ -99,7 +78,7 @@ static int port_connect(struct port *port)
 	struct addrinfo *ai, *a;
 	int r;
 
-	r = port_resolve(port, &ai);
+	r = stream_resolve(port->uri.host, port->uri.port, port->text, &ai);
 	if (r)
 		return r;
 	r = -ENOENT;

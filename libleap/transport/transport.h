@@ -144,10 +144,14 @@ struct transport_ops {
 	int (*clone_adopt)(struct port *port, const struct port_ticket *ticket);
 };
 
-extern const struct transport_ops transport_loop, transport_shm, transport_tcp;
+extern const struct transport_ops transport_loop, transport_shm, transport_tcp, transport_rdma;
 
 /* The transport for a URI scheme, or NULL. */
 const struct transport_ops *transport_find(const char *scheme);
+/* Opens a port by its URI's scheme. Scheme "auto": rdma, and where that cannot be had, tcp; *ret_ops and the port's
+ * text say which was taken. As open(). */
+int transport_open(const struct donor_uri *uri, const struct transport_params *params,
+		   const struct transport_ops **ret_ops, struct port **ret_port);
 /* Names of all transports, separated by ", " (for messages). */
 const char *transport_names(void);
 

@@ -307,7 +307,7 @@ static int begin_scheme(struct parser *p, struct part name, struct part *rest)
 
 	if (r)
 		return r;
-	if (!scheme || !transport_find(scheme->name))
+	if (!scheme || !(transport_find(scheme->name) || !strcmp(scheme->name, "auto")))
 		return no_such_scheme(name, scheme);
 	if (scheme->form == FORM_HOSTS && !slashes)
 		return error_set(EINVAL, "write %s://host:port, with two slashes", scheme->name);

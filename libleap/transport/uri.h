@@ -6,6 +6,8 @@
  *   shm:NAME                                a donor on this machine
  *   tcp://host:port,host:port               donors over TCP; [::1]:9400 for IPv6; port defaults to 9400
  *   tcp://2,host:port,host:port             the same with their number in front, which must be right
+ *   rdma://host:port                        donors over RDMA; lists as with tcp
+ *   auto://host:port                        the same over RDMA, or over TCP where that cannot be had
  * Several URIs may follow each other with ',' or ' ' between: "tcp://a:1,b:2,shm:x".
  * A scheme holds until the next one.
  */

@@ -12,7 +12,7 @@
 
 struct subject {
 	const char *name;
-	const char *uri; /* $TCP, $TCP6 and $SHM are addresses of a donor started for it */
+	const char *uri; /* $TCP, $TCP6, $RDMA and $SHM are addresses of a donor started for it */
 	bool io_uring, compress;
 };
 
@@ -23,7 +23,9 @@ extern struct test_donor *donor;      /* NULL when the subject needs none */
 const struct subject *subject_get(unsigned n);
 /* Starts a donor for it if it wants one (not global). Needs donor_free(). */
 struct test_donor *subject_donor(void);
-/* Is there what it wants (IPv6)? */
+/* Does the donor's program take no part in reads and writes? */
+bool subject_one_sided(void);
+/* Is there what it wants (IPv6, an RDMA device)? */
 bool subject_possible(void);
 /* Opens a port to the donor; returns what open() said. */
 int subject_open(struct test_donor *to, uint64_t deadline_ns, struct client *ret_client);

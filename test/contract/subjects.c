@@ -16,6 +16,7 @@ static const struct subject subjects[] = {
 	{.name = "tcp io_uring", .uri = "tcp://$TCP", .io_uring = true},
 	{.name = "tcp sockets", .uri = "tcp://$TCP"},
 	{.name = "tcp sockets IPv6", .uri = "tcp://$TCP6"},
+	{.name = "rdma", .uri = "rdma://$RDMA"},
 	{.name = "faulty over loop", .uri = "faulty:delay-us=200:loop:"},
 	{.name = "faultysync over loop", .uri = "faultysync::loop:"},
 	{.name = "faulty over loop lz4", .uri = "faulty::loop:", .compress = true},
@@ -38,9 +39,15 @@ struct test_donor *subject_donor(void)
 	return strchr(subject->uri, '$') ? donor_start("--memory", "256M", NULL) : NULL;
 }
 
+bool subject_one_sided(void)
+{
+	return strstr(subject->uri, "shm") || strstr(subject->uri, "rdma");
+}
+
 bool subject_possible(void)
 {
-	return !strstr(subject->uri, "$TCP6") || donor->port6;
+	return (!strstr(subject->uri, "$TCP6") || donor->port6) &&
+	       (!strstr(subject->uri, "$RDMA") || donor->port_rdma);
 }
 
 /* Puts the donor's addresses into the template. */
@@ -50,6 +57,9 @@ static void address(const struct test_donor *to, char *buf, size_t size)
 
 	if (!at)
 		snprintf(buf, size, "%s", subject->uri);
+	else if (!strcmp(at, "$RDMA"))
+		snprintf(buf, size, "%.*s%s:%u", (int)(at - subject->uri), subject->uri, TEST_RDMA,
+			 to->port_rdma);
 	else if (!strcmp(at, "$TCP6"))
 		snprintf(buf, size, "%.*s[::1]:%u", (int)(at - subject->uri), subject->uri,
 			 to->port6);

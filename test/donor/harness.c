@@ -118,7 +118,7 @@ struct test_donor *donor_start(const char *option, ...)
 	static unsigned serial;
 	struct test_donor *d = calloc(1, sizeof(*d));
 	const char *argv[ARGS_MAX] = {donor_path(), "--listen", "tcp://127.0.0.1:0", "--listen"};
-	char shm[80], *at;
+	char shm[80], rdma[80], *at;
 	unsigned n = 4, port;
 	va_list ap;
 
@@ -129,6 +129,11 @@ struct test_donor *donor_start(const char *option, ...)
 	if (have_ipv6()) {
 		argv[n++] = "--listen";
 		argv[n++] = "tcp://[::1]:0";
+	}
+	if (TEST_RDMA) {
+		snprintf(rdma, sizeof(rdma), "rdma://%s:0", TEST_RDMA);
+		argv[n++] = "--listen";
+		argv[n++] = rdma;
 	}
 	va_start(ap, option);
 	for (; option && n < ARGS_MAX - 1; option = va_arg(ap, const char *))
@@ -143,6 +148,9 @@ struct test_donor *donor_start(const char *option, ...)
 	at = strstr(d->log, "tcp://[::1]:");
 	if (at && sscanf(at, "tcp://[::1]:%u", &port) == 1)
 		d->port6 = (uint16_t)port;
+	at = strstr(strstr(d->log, "ready on"), "rdma://");
+	if (at && sscanf(at, "rdma://%*[^:]:%u", &port) == 1)
+		d->port_rdma = (uint16_t)port;
 	return d;
 }
 

@@ -21,15 +21,19 @@
 
 struct test_donor {
 	pid_t pid;
-	int log_fd;     /* its stderr */
-	uint16_t port;  /* of the first tcp address */
-	uint16_t port6; /* of [::1], 0 when there is none */
+	int log_fd;         /* its stderr */
+	uint16_t port;      /* of the first tcp address */
+	uint16_t port6;     /* of [::1], 0 when there is none */
+	uint16_t port_rdma; /* of $LEAP_TEST_RDMA, 0 when that is not set */
 	char shm[64];
 	char log[65536]; /* what it said so far */
 	size_t log_bytes;
 };
 
-/* Starts one on tcp 127.0.0.1, [::1] where it exists, and shm; extra options end with NULL. Fails
+/* The address of an RDMA device of this machine, NULL where the tests were told of none. */
+#define TEST_RDMA getenv("LEAP_TEST_RDMA")
+
+/* Starts one on tcp 127.0.0.1, [::1] where it exists, TEST_RDMA, and shm; extra options end with NULL. Fails
  * the test when it does not become ready. */
 struct test_donor *donor_start(const char *option, ...);
 /* Runs the donor with exactly these options until it exits; returns its exit status, output in

@@ -420,7 +420,7 @@ static void test_start_errors(void **state)
 	assert_int_equal(donor_run(text, sizeof(text), "127.0.0.1", "0", "--log", "paper", NULL),
 			 2);
 	assert_int_equal(donor_run(text, sizeof(text), "--listen", "tcp://::1:9", NULL), 2);
-	assert_int_equal(donor_run(text, sizeof(text), "--listen", "rdma://x", NULL), 2);
+	assert_int_equal(donor_run(text, sizeof(text), "--listen", "quic://x", NULL), 2);
 	assert_int_equal(donor_run(text, sizeof(text), "127.0.0.1", "0", "--config", in_dir("none"),
 				   NULL),
 			 2);

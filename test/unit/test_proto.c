@@ -115,7 +115,7 @@ static void test_control_requests(void **state)
 	struct proto_head h;
 
 	for (unsigned t = 0; t < 256; t++) {
-		bool known = t >= PROTO_GRANT && t <= PROTO_BYE;
+		bool known = t >= PROTO_GRANT && t <= PROTO_ATTACH;
 
 		h = proto_head_make(t, 1, 0);
 		h.page = t == PROTO_CLONE;
