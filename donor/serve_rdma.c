@@ -26,6 +26,7 @@
 #include "donor/rdma_peer.h"
 #include "donor/report.h"
 #include "donor/serve.h"
+#include "libleap/util/sys.h"
 
 #define BACKLOG       128
 #define LANES_MAX     256
@@ -136,6 +137,7 @@ static void connect_control(struct rdma_server *s, struct rdma_cm_id *id, uint32
 	p->server = s;
 	p->host = h;
 	p->fd = -1;
+	p->probed_ns = clock_ns();
 	p->control.peer = p;
 	p->control.id = id;
 	p->reads = reads < h->reads_max ? reads : h->reads_max;

@@ -201,6 +201,9 @@ static int link_modify(struct rdma_link *link, enum ibv_qp_state state, uint32_t
 	attr.qp_state = state;
 	if (RDMA(rdma_init_qp_attr)(link->id, &attr, &mask))
 		return errno ? -errno : -EIO;
+	/* for the donor's sign of life, a WRITE of no bytes; no memory of ours is open to it */
+	if (state == IBV_QPS_INIT)
+		attr.qp_access_flags = IBV_ACCESS_REMOTE_WRITE;
 	if (state == IBV_QPS_RTS) {
 		if (attr.max_rd_atomic > reads_max)
 			attr.max_rd_atomic = (uint8_t)reads_max;
@@ -348,6 +351,7 @@ int rdma_link_events(struct rdma_link *link)
 	int r = 0;
 
 	while (!RDMA(rdma_get_cm_event)(link->events, &event)) {
+		log_debug("rdma connection event %d, status %d", (int)event->event, event->status);
 		switch (event->event) {
 		case RDMA_CM_EVENT_DISCONNECTED:
 		case RDMA_CM_EVENT_DEVICE_REMOVAL:

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "libleap/error.h"
+#include "libleap/log.h"
 #include "libleap/transport/rdma_conn.h"
 #include "libleap/util/sys.h"
 
@@ -56,8 +57,11 @@ static int reap(struct rdma_ctl *rc)
 	for (int i = 0; i < n; i++) {
 		uint32_t at = (rc->arrived_first + rc->arrived_count) % RDMA_RECVS;
 
-		if (wc[i].status != IBV_WC_SUCCESS)
+		if (wc[i].status != IBV_WC_SUCCESS) {
+			log_debug("rdma control connection: %s",
+				  RDMA(ibv_wc_status_str)(wc[i].status));
 			return -EPIPE;
+		}
 		if (wc[i].wr_id & SEND_FLAG) {
 			rc->sent_done++;
 			continue;
