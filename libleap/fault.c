@@ -10,6 +10,7 @@
 #include "libleap/uffd/uffd.h"
 
 #define ZERO_WINDOW_MAX EXTENT_PAGES
+#define HINT_PAGES      512  /* brought at once: faults must not wait long */
 #define SLACK_PAGES     2048 /* 8 MiB over the budget before a fault waits for room */
 
 struct batch {
@@ -235,22 +236,41 @@ bool fault_hint(struct shard *shard, struct leap_region *region, size_t page, si
 	return true;
 }
 
+/* The first part of what was asked for. Lock held. */
+static bool next_hint(struct shard *shard, struct shard_hint *ret_hint)
+{
+	struct shard_hint *hint = &shard->hints[shard->hint_tail % SHARD_HINTS];
+
+	if (shard->hint_head == shard->hint_tail)
+		return false;
+	*ret_hint = *hint;
+	if (hint->count > HINT_PAGES) {
+		ret_hint->count = HINT_PAGES;
+		hint->page += HINT_PAGES;
+		hint->count -= HINT_PAGES;
+	} else {
+		shard->hint_tail++;
+	}
+	return true;
+}
+
 int fault_hints(struct shard *shard)
 {
-	int n = 0;
+	struct shard_hint hint;
+	bool some;
 
-	for (;;) {
-		struct shard_hint hint;
+	lock_acquire(&shard->lock);
+	some = next_hint(shard, &hint);
+	lock_release(&shard->lock);
+	if (!some)
+		return 0;
+	if (hint.region && hint.count) {
+		plan_range(shard, hint.region, hint.page, hint.count);
+	} else if (hint.region) {
+		struct fault fault = {.addr = region_page_addr(hint.region, hint.page)};
 
-		lock_acquire(&shard->lock);
-		if (shard->hint_head == shard->hint_tail) {
-			lock_release(&shard->lock);
-			return n;
-		}
-		hint = shard->hints[shard->hint_tail++ % SHARD_HINTS];
-		lock_release(&shard->lock);
-		if (hint.region)
-			plan_range(shard, hint.region, hint.page, hint.count);
-		n++;
+		fault_handle(shard, &fault, 1);
+		lock_signal(&shard->event);
 	}
+	return 1;
 }

@@ -28,9 +28,9 @@ struct fault {
 /* Decodes what the kernel sent; false for messages that are not page faults. */
 bool fault_decode(const struct uffd_msg *msg, struct fault *ret_fault);
 void fault_handle(struct shard *shard, const struct fault *faults, unsigned n);
-/* Serves the hints that other threads left (leap_prefetch, WILLNEED). Returns how many. */
+/* Serves the next part of the hints that other threads left (leap_prefetch, WILLNEED): 0 when there is none. */
 int fault_hints(struct shard *shard);
-/* Leaves a hint; false when the list is full. Any thread, shard lock held. */
+/* Leaves a hint; a count of 0 asks to serve the page as if it had been touched. False when the list is full. Any thread, shard lock held. */
 bool fault_hint(struct shard *shard, struct leap_region *region, size_t page, size_t count);
 
 #endif

@@ -19,6 +19,7 @@
 
 #define CHUNK_PAGES (16 * EXTENT_PAGES) /* under one lock, with one madvise */
 #define WAIT_NS     (10 * 1000000)
+#define ASK_TRIES   3000
 #define POLL_NS     (100 * 1000)
 
 static bool page_in_work(const struct page *page)
@@ -198,23 +199,43 @@ void region_forget(struct leap_region *r)
 	}
 }
 
+/* Asks the fault thread for the page as if it had been touched: the program may have made it unreadable. */
+static int ask_for(struct shard *shard, struct leap_region *r, size_t index)
+{
+	enum page_state state;
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	lock_acquire(&shard->lock);
+	for (int tries = 0; tries < ASK_TRIES; tries++) {
+		uint32_t seen = __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE);
+
+		state = page_state(&r->pages[index]);
+		if (state == PAGE_LOCAL || state == PAGE_ABSENT || state == PAGE_LOST)
+			break;
+		fault_hint(shard, r, index, 0);
+		shard_kick(shard);
+		lock_wait(&shard->lock, &shard->event, seen, WAIT_NS);
+	}
+	state = page_state(&r->pages[index]);
+	lock_release(&shard->lock);
+	lock_app_leave(&saved);
+	return state == PAGE_LOCAL || state == PAGE_ABSENT ? 0 : -EIO;
+}
+
 int region_touch(struct leap_region *r, size_t index)
 {
 	char byte, *addr = region_page_addr(r, index);
 	struct iovec local = {&byte, 1}, remote = {addr, 1};
+	struct shard *shard = region_shard(r, index);
 
-	if (region_shard(r, index)->inline_faults)
+	if (shard->inline_faults)
 		return inline_serve(r, addr) ? 0 : -EIO;
-	if (r->leap->user_only) {
-		if (page_state(&r->pages[index]) == PAGE_LOST)
-			return -EIO;
-		byte = *(volatile char *)addr;
-		return 0;
-	}
 	/* by way of the kernel: a lost page is an error code there, not a signal */
-	return sys_ret(syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0)) == 1
-		       ? 0
-		       : -EIO;
+	if (!r->leap->user_only &&
+	    sys_ret(syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0)) == 1)
+		return 0;
+	return ask_for(shard, r, index);
 }
 
 /* A thread that waited is awake before the states of its page and the figures are written: they are after this. */
@@ -242,7 +263,11 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 		if (state == PAGE_LOCAL || state == PAGE_ABSENT)
 			continue;
 		if (region_touch(r, i))
-			return error_set(EIO, "the page at %p is lost",
+			return error_set(EIO,
+					 page_state(&r->pages[i]) == PAGE_LOST
+						 ? "the page at %p is lost"
+						 : "the page at %p cannot be brought home: is it "
+						   "still mapped?",
 					 (void *)region_page_addr(r, i));
 		touched = true;
 	}

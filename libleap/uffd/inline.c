@@ -54,7 +54,8 @@ bool inline_serve(struct leap_region *r, char *addr)
 			sched_yield();
 	}
 	fetch_reap(shard);
-	fault_hints(shard);
+	while (fault_hints(shard))
+		;
 	lock_release(&shard->role_lock);
 	return state != PAGE_LOST;
 }

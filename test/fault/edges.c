@@ -244,6 +244,35 @@ static void case_no_memory(void)
 	MUST(leap_close(leap));
 }
 
+/* Memory that the program made unreadable comes home all the same. */
+static void hidden(const char *options)
+{
+	start(options);
+	make(4096);
+	fill(0, 4096, 1);
+	MUST(leap_evict(leap, base, 4096 * PAGE));
+	if (mprotect(base + 100 * PAGE, 300 * PAGE, PROT_NONE))
+		FAIL("mprotect: %s", strerror(errno));
+	MUST(leap_advise(leap, base + 90 * PAGE, 200 * PAGE, LEAP_ADVISE_PIN));
+	MUST(leap_set(leap, "remote", "off"));
+	for (size_t p = 0; p < 4096; p++)
+		if (page_state(&region->pages[p]) != PAGE_LOCAL)
+			FAIL("page %zu is %s", p, page_state_name(page_state(&region->pages[p])));
+	mprotect(base + 100 * PAGE, 300 * PAGE, PROT_READ | PROT_WRITE);
+	check(0, 4096, 1);
+	MUST(leap_close(leap));
+}
+
+static void case_hidden_move(void)
+{
+	hidden("local=8M mover=move");
+}
+
+static void case_hidden_wp(void)
+{
+	hidden("local=8M mover=wp donors=faulty::loop:");
+}
+
 /* A child that nobody serves must not see zeroes. */
 static void case_child(void)
 {
@@ -354,6 +383,8 @@ static const struct edge {
 	{"locked_wp", case_locked_wp},
 	{"dropped", case_dropped},
 	{"no_memory", case_no_memory},
+	{"hidden_move", case_hidden_move},
+	{"hidden_wp", case_hidden_wp},
 	{"child", case_child},
 	{"child_adopted", case_child_adopted},
 	{"standstill_busy", case_standstill_busy},
