@@ -245,7 +245,7 @@ static void *stress_main(void *arg)
 	struct lane *lane;
 
 	w->bad = (unsigned)!!w->client->ops->lane_open(w->client->port, w->index % 3, &lane);
-	for (int i = 0; i < 600 && !w->bad; i++) {
+	for (int i = 0; i < 600 / (int)slow() && !w->bad; i++) {
 		seed = seed * 1664525 + 1013904223;
 		stress_one(w, lane, i, version, buf, seed);
 	}
@@ -266,7 +266,7 @@ void test_stress(void **state)
 		pthread_create(&workers[i].thread, NULL, stress_main, &workers[i]);
 	}
 	/* the control thread is busy at the same time */
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 100 / (int)slow(); i++) {
 		struct port_info info;
 
 		assert_int_equal(c.ops->slab_grant(c.port, &other), 0);

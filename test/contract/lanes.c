@@ -100,7 +100,7 @@ void test_done(void **state)
 /*
  * A chain of requests, each submitted by the done() of the one before, on a stack as small as a fault thread's.
  */
-#define CHAIN 5000
+#define CHAIN (5000 / slow())
 
 struct chain {
 	struct client *client;

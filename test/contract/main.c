@@ -23,7 +23,7 @@ static int group_teardown(void **state)
 /* A test that hangs is a failure of that test's subject: the name is the last line. */
 static int each_setup(void **state)
 {
-	alarm(60);
+	alarm(60 * slow());
 	if (!subject_possible())
 		skip();
 	return 0;

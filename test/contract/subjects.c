@@ -103,7 +103,7 @@ struct client contract_open_to(struct test_donor *to, uint64_t deadline_ns)
 
 struct client contract_open(void)
 {
-	return contract_open_to(donor, 5000000000ull);
+	return contract_open_to(donor, 5000000000ull * slow());
 }
 
 uint32_t contract_grant(struct client *c)
@@ -170,7 +170,7 @@ void watch_close(struct client *c, struct lane *lane)
 bool contract_drive(struct client *c, struct lane *lane, const unsigned *count, unsigned upto,
 		    int ms)
 {
-	uint64_t end = now_ns() + (uint64_t)ms * 1000000;
+	uint64_t end = now_ns() + (uint64_t)ms * 1000000 * slow();
 
 	while (*count < upto) {
 		struct pollfd p = {.fd = c->ops->lane_fd(lane), .events = POLLIN};

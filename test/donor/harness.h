@@ -79,6 +79,8 @@ void page_fill(void *page, uint64_t seed);
 bool page_is(const void *page, uint64_t seed);
 bool page_is_zero(const void *page);
 void sleep_ms(int ms);
+/* How many times slower this machine is than most ($LEAP_TEST_SLOW, 1): tests take more time and do less. */
+unsigned slow(void);
 uint64_t now_ns(void);
 
 #endif
