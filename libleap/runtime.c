@@ -92,13 +92,28 @@ int region_move(struct leap_region *r, void *from, void *to, size_t len)
 	return 0;
 }
 
+/* A thread is woken before its page's state is written: under the lock it has been. */
+static enum page_state settled_state(const struct leap_region *r, size_t index)
+{
+	struct shard *shard = region_shard(r, index);
+	enum page_state state;
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	lock_acquire(&shard->lock);
+	state = page_state(&r->pages[index]);
+	lock_release(&shard->lock);
+	lock_app_leave(&saved);
+	return state;
+}
+
 int region_page_held(const struct leap_region *r, const void *addr)
 {
 	size_t index = region_page_index(r, addr);
 	unsigned char there = 0;
 
 	if (region_page_armed(r, index))
-		return page_state(&r->pages[index]) != PAGE_ABSENT;
+		return page_state(&r->pages[index]) != PAGE_ABSENT || settled_state(r, index) != PAGE_ABSENT;
 	syscall(SYS_mincore, (uintptr_t)addr & ~LEAP_PAGE_MASK, LEAP_PAGE_BYTES, &there);
 	return there & 1;
 }
@@ -106,6 +121,11 @@ int region_page_held(const struct leap_region *r, const void *addr)
 void runtime_no_recycle(struct leap *leap)
 {
 	__atomic_store_n(&leap->recycle, false, __ATOMIC_RELAXED);
+}
+
+bool runtime_sees_pins(const struct leap *leap)
+{
+	return leap->can_move;
 }
 
 unsigned runtime_threads(const struct leap *leap)

@@ -73,6 +73,8 @@ void runtime_fork_child(struct leap *leap);
 
 /* Frames may be referenced behind our back (vmsplice, MSG_ZEROCOPY): never reuse frames from now on. */
 void runtime_no_recycle(struct leap *leap);
+/* Does the mover leave pages alone that a device writes to (O_DIRECT)? */
+bool runtime_sees_pins(const struct leap *leap);
 /* How many threads the pager runs in this process. */
 unsigned runtime_threads(const struct leap *leap);
 /* At exit of the process: removes what it published. Nothing else; the kernel cleans up. */

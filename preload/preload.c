@@ -101,6 +101,7 @@ __attribute__((constructor(101))) static void preload_start(void)
 	}
 	fork_register();
 	fork_resolve();
+	direct_resolve();
 	threads_prepare();
 	if (start(config))
 		die();

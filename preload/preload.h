@@ -11,6 +11,7 @@
  *   forking.c    fork and its relatives
  *   threads.c    the pager's threads are no threads of the program; stacks the program chose itself
  *   fds.c        descriptors that the program must not close
+ *   direct.c     O_DIRECT
  *   syscall.c    syscall(): the same for programs that go around the C library
  */
 #ifndef LEAP_PRELOAD_H
@@ -61,6 +62,9 @@ void fork_resolve(void);
 int fork_begin(void);
 void fork_parent(void);
 void fork_child(void);
+
+/* direct.c: as fork_resolve(). */
+void direct_resolve(void);
 
 /* threads.c: before the pager's threads are started, and after (n of them). */
 void threads_prepare(void);

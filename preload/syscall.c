@@ -98,6 +98,10 @@ static long memory_call(long number, const struct args *a)
 	size_t len = (size_t)a->v[1];
 
 	switch (number) {
+	case SYS_brk: /* answers with the break */
+		if (addr)
+			brk(addr);
+		return (long)sbrk(0);
 	case SYS_mmap:
 		return (long)mmap(addr, len, (int)a->v[2], (int)a->v[3], (int)a->v[4], a->v[5]);
 	case SYS_munmap:

@@ -6,7 +6,7 @@
 
 #define THREADS 6
 #define BLOCKS  512
-#define ROUNDS  30000
+#define ROUNDS  6000
 
 struct block {
 	unsigned char *p;
