@@ -126,7 +126,8 @@ static void worker_sweep(struct worker *w, uint64_t now)
 	pthread_mutex_unlock(&w->lock);
 	for (struct conn *c = next; c; c = next) {
 		next = c->next; /* only this thread removes; the accepting thread adds in front */
-		if (c->state == CONN_HELLO && now - c->opened_ns > deadline) {
+		/* one may have been opened after `now` was taken */
+		if (c->state == CONN_HELLO && now > c->opened_ns && now - c->opened_ns > deadline) {
 			report_info("connection from %s dropped: no handshake within the deadline",
 				    c->peer);
 			conn_close(w, c);
