@@ -329,6 +329,20 @@ void region_unpin_pages(struct leap_region *r, size_t first, size_t n)
 	change_pins(r, first, n, false);
 }
 
+/* Pages that stayed since no donor gives them a place. Lock held. */
+static bool without_place(const struct extent *e)
+{
+	const struct page *pages = extent_pages(e);
+
+	for (uint64_t m = e->local; m; m &= m - 1) {
+		const struct page *page = &pages[__builtin_ctzll(m)];
+
+		if (!page->slot && !page_pinned(page))
+			return true;
+	}
+	return false;
+}
+
 int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 {
 	sigset_t saved;
@@ -350,7 +364,7 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 		evict_drain(shard);
 		lock_acquire(&shard->lock);
 		/* a write may have failed for want of room after all */
-		full = out == EVICT_FULL || (out > 0 && e->local && evict_full(r->leap));
+		full = out == EVICT_FULL || (evict_full(r->leap) && without_place(e));
 		if (e->limbo)
 			limbo_retire_extent(shard, e);
 		lock_release(&shard->lock);
