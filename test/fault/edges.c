@@ -129,6 +129,24 @@ static void case_full_async(void)
 	MUST(leap_close(leap));
 }
 
+/* What the program gives up is room for new pages, though the donors themselves have none to give. */
+static void case_refill(void)
+{
+	start("local=16M donors=faultysync:grant-error=2+:loop:");
+	make(32768);
+	fill(0, 17920, 1);
+	for (uint64_t v = 2; v < 5; v++) {
+		MUST(leap_advise(leap, base, 8192 * PAGE, LEAP_ADVISE_DONTNEED));
+		fill(20000, 8192, v);
+		check(20000, 8192, v);
+		MUST(leap_advise(leap, base + 20000 * PAGE, 8192 * PAGE, LEAP_ADVISE_DONTNEED));
+		fill(0, 8192, v);
+	}
+	check(0, 8192, 4);
+	check(8192, 9728, 1);
+	MUST(leap_close(leap));
+}
+
 /* One shard has nothing to give, the other must. */
 static void case_shards(void)
 {
@@ -151,7 +169,7 @@ static void case_shards(void)
 /* Reads under way that nobody reaps: there is no fault thread. */
 static void case_inline(void)
 {
-	start("local=8M frontend=inline donors=faulty::loop:");
+	start("local=8M frontend=inline donors=faulty:delay-us=2000:loop:");
 	make(8192);
 	fill(0, 8192, 1);
 	for (size_t at = 0; at + 640 < 8192; at += 700) {
@@ -163,10 +181,10 @@ static void case_inline(void)
 
 static void case_inline_destroy(void)
 {
-	start("local=8M frontend=inline donors=faulty::loop:");
+	start("local=8M frontend=inline donors=faulty:delay-us=2000:loop:");
 	make(8192);
 	fill(0, 8192, 1);
-	check(0, 40, 1);
+	check(0, 300, 1);
 	MUST(leap_region_destroy(region));
 	MUST(leap_close(leap));
 }
@@ -376,6 +394,7 @@ static const struct edge {
 } edges[] = {
 	{"full", case_full},
 	{"full_async", case_full_async},
+	{"refill", case_refill},
 	{"shards", case_shards},
 	{"inline", case_inline},
 	{"inline_destroy", case_inline_destroy},
