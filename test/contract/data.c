@@ -40,7 +40,7 @@ void test_fresh_is_zero(void **state)
 	uint8_t *buf = pages_new(64);
 	uint32_t slab = contract_grant(&c);
 
-	for (uint32_t page = 0; page < SLAB; page += 64)
+	for (uint32_t page = 0; page < SLAB; page += 64 * slow())
 		check_zero(&c, c.lane, slab, page, 64, buf);
 	client_close(&c);
 	pages_free(buf, 64);
@@ -135,7 +135,7 @@ void test_lanes_agree(void **state)
 	uint8_t *buf = pages_new(2), *bulk = pages_new(64);
 	uint32_t slab = contract_grant(&c);
 
-	for (unsigned round = 0; round < 60; round++) {
+	for (unsigned round = 0; round < 60 / slow(); round++) {
 		struct lane *from = lane[round % 3], *to = lane[(round + 1 + round / 3 % 2) % 3];
 		uint32_t page = 1000 + round % 5;
 

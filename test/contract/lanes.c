@@ -210,7 +210,7 @@ void test_depth(void **state)
 	memset(&deep, 0, sizeof(deep));
 	deep.client = &c;
 	deep.buf = pages_new(DEEP * 8);
-	deep.total = 6000;
+	deep.total = 6000 / slow();
 	deep.slab = contract_grant(&c);
 	slab_fill(&c, deep.slab);
 	for (int i = 0; i < DEEP && deep.submitted < deep.total; i++) {

@@ -9,6 +9,7 @@
 #ifndef TEST_DONOR_HARNESS_H
 #define TEST_DONOR_HARNESS_H
 
+#include <stdlib.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
