@@ -99,7 +99,7 @@ def check_script(words, line):
             check(word in known, "%s: there is no stage %s" % (line, word))
     elif words[0] == "scripts/deps":
         for word in words[1:]:
-            check(word in ("build", "test", "lint"), "%s: there is no set %s" % (line, word))
+            check(word in ("build", "test", "lint", "qemu"), "%s: there is no set %s" % (line, word))
     elif words[0] == "test/programs/run":
         known = output(path, "--help")
         for word in words[1:]:
