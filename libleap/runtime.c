@@ -113,7 +113,8 @@ int region_page_held(const struct leap_region *r, const void *addr)
 	unsigned char there = 0;
 
 	if (region_page_armed(r, index))
-		return page_state(&r->pages[index]) != PAGE_ABSENT || settled_state(r, index) != PAGE_ABSENT;
+		return page_state(&r->pages[index]) != PAGE_ABSENT ||
+		       settled_state(r, index) != PAGE_ABSENT;
 	syscall(SYS_mincore, (uintptr_t)addr & ~LEAP_PAGE_MASK, LEAP_PAGE_BYTES, &there);
 	return there & 1;
 }
