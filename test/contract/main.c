@@ -6,12 +6,6 @@
 
 #include "test/contract/contract.h"
 
-static int group_setup(void **state)
-{
-	donor = subject_donor();
-	return 0;
-}
-
 static int group_teardown(void **state)
 {
 	if (donor)
@@ -24,8 +18,6 @@ static int group_teardown(void **state)
 static int each_setup(void **state)
 {
 	alarm(60 * slow());
-	if (!subject_possible())
-		skip();
 	return 0;
 }
 
@@ -45,7 +37,13 @@ static int run_subject(void)
 		T(test_stop),           T(test_idle),          T(test_sleeper_is_woken),
 	};
 
-	return cmocka_run_group_tests_name(subject->name, tests, group_setup, group_teardown);
+	donor = subject_donor();
+	if (!subject_possible()) { /* skip() in a set-up counts as an error */
+		fprintf(stderr, "not on this machine\n");
+		group_teardown(NULL);
+		return 0;
+	}
+	return cmocka_run_group_tests_name(subject->name, tests, NULL, group_teardown);
 }
 
 int main(int argc, char **argv)
