@@ -159,6 +159,12 @@ static void make_pressure(void)
 		    __atomic_load_n(&leap->shards[0].writes_in_flight, __ATOMIC_RELAXED))
 			enough = p + 100;
 	}
+	/* on a busy machine the evictor may not have had its turn */
+	for (int ms = 0; ms < 1000 && !way->sync && !other; ms++) {
+		if (__atomic_load_n(&leap->shards[0].writes_in_flight, __ATOMIC_RELAXED))
+			break;
+		sleep_ms(1);
+	}
 	sleep_ms(20);
 }
 
