@@ -27,7 +27,7 @@
 #define PAGE     4096ul
 #define PAGES    6144ul
 #define FILLED   2560ul /* pages written before the donor stands still */
-#define HANG_S   30
+#define HANG_S   60
 #define DEADLINE "2s"
 
 enum end { END_KILLED, END_STOPPED, END_GOES_ON, ENDS };

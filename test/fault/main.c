@@ -22,7 +22,7 @@
 #include "test/donor/harness.h"
 #include "test/fault/fault.h"
 
-#define HANG_MS 20000
+#define HANG_MS 40000
 
 /* A way through the pager. In the donor's URI %s is faulty's specification, $TCP the donor's address. */
 struct way {
@@ -73,6 +73,21 @@ static void address(const struct way *way, const struct injection *i, char *buf,
 		snprintf(buf, size, "%.*s%s", (int)(at - text), text, donor->shm);
 }
 
+/* Where each thread of a process that hangs waits, and those of its children. */
+static void show_threads(pid_t pid)
+{
+	char command[256];
+
+	snprintf(
+		command, sizeof(command),
+		"for p in %d $(cat /proc/%d/task/%d/children); do for t in /proc/$p/task/*; do "
+		"echo \"hangs: $(cat $t/comm) $(cut -d' ' -f3 $t/stat) $(cat $t/wchan)\"; done; done",
+		pid, pid, pid);
+	fflush(NULL);
+	if (system(command))
+		printf("hangs: (nothing known)\n");
+}
+
 /* Waits for the end; what it says on stderr goes to said. */
 static int wait_for(pid_t pid, int fd, char *said, size_t size, bool *ret_hung)
 {
@@ -102,6 +117,7 @@ static int wait_for(pid_t pid, int fd, char *said, size_t size, bool *ret_hung)
 			sleep_ms(1);
 		if (now_ns() > end) {
 			*ret_hung = true;
+			show_threads(pid);
 			kill(pid, SIGKILL);
 			waitpid(pid, &status, 0);
 			return status;

@@ -120,6 +120,9 @@ static void store(struct memory *m, size_t page)
 
 static void access_page(struct memory *m, size_t page, bool write)
 {
+	/* a signal each: not all of them each time */
+	if (m->lost[page] && out->lost > 500 && page % 16)
+		return;
 	guarded = true;
 	if (sigsetjmp(on_bus, 1)) {
 		out->lost++;
@@ -254,7 +257,7 @@ static void step_fork(void)
 	pid = fork();
 	if (!pid) {
 		runtime_fork_child(leap);
-		alarm(15);
+		alarm(30);
 		out->step = "fork, child";
 		check(&home, 0, PAGES, 1);
 		change(&home, 0, 200);
