@@ -10,12 +10,19 @@
 
 #define AREA_BYTES ((size_t)LIMBO_SLOTS * EXTENT_BYTES)
 
-/* MOVE needs its destination registered with the same userfaultfd. */
+/*
+ * MOVE needs its destination registered with the same userfaultfd. Not for missing pages, where that is possible: a
+ * page that the program dropped behind our back leaves a hole in limbo, and a pager thread that read it would
+ * wait for itself. So it is a page of zeroes.
+ */
 int limbo_register(struct shard *shard)
 {
-	if (!shard->limbo.movable)
+	struct limbo *limbo = &shard->limbo;
+
+	if (!limbo->movable)
 		return 0;
-	return uffd_register(shard->uffd, shard->limbo.area, AREA_BYTES, false);
+	return shard->leap->has_wp ? uffd_register_target(shard->uffd, limbo->area, AREA_BYTES)
+				   : uffd_register(shard->uffd, limbo->area, AREA_BYTES, false);
 }
 
 int limbo_init(struct shard *shard, bool movable, uint32_t nslots)

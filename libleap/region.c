@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* region.c - life of regions: mapping, registration (arming), look-up. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "libleap/error.h"
@@ -9,6 +8,7 @@
 #include "libleap/log.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
+#include "libleap/uffd/content.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/maps.h"
 #include "libleap/util/mem.h"
@@ -119,26 +119,16 @@ static struct leap_region *new_region(struct leap *leap, char *addr, size_t npag
 	return r;
 }
 
-#define SCAN_PAGES      512
-#define PAGEMAP_CONTENT (3ull << 62) /* present, or swapped out */
-
 /*
- * Which of n <= SCAN_PAGES pages have content. A page taken for absent would be dropped with the eviction of its
- * neighbours, so pages that are swapped out count, which mincore() does not see; it serves where /proc is not
- * mounted.
+ * Which of n pages have content. A page taken for absent would be dropped with the eviction of its neighbours, so
+ * mincore(), which does not see pages that are swapped out, serves only where /proc is not mounted.
  */
 static void find_content(int fd, const char *addr, size_t n, bool *ret_there)
 {
-	uint64_t entry[SCAN_PAGES];
-	unsigned char core[SCAN_PAGES];
-	off_t at = (off_t)(((uintptr_t)addr >> LEAP_PAGE_SHIFT) * sizeof(entry[0]));
-	size_t bytes = n * sizeof(entry[0]);
+	unsigned char core[CONTENT_PAGES];
 
-	if (fd >= 0 && syscall(SYS_pread64, fd, entry, bytes, at) == (long)bytes) {
-		for (size_t i = 0; i < n; i++)
-			ret_there[i] = entry[i] & PAGEMAP_CONTENT;
+	if (fd >= 0 && !content_find(fd, addr, n, ret_there))
 		return;
-	}
 	memset(core, 0, sizeof(core));
 	syscall(SYS_mincore, addr, n << LEAP_PAGE_SHIFT, core);
 	for (size_t i = 0; i < n; i++)
@@ -150,13 +140,12 @@ static int scan_content(struct leap_region *r, uintptr_t from, uintptr_t to)
 {
 	size_t first = region_page_index(r, (void *)from), end = region_page_index(r, (void *)to);
 	struct shard *shard = region_shard(r, first);
-	bool there[SCAN_PAGES];
+	bool there[CONTENT_PAGES];
 	int64_t held = 0;
-	int fd = (int)sys_ret(
-		syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+	int fd = content_open();
 
 	while (first < end) {
-		size_t n = end - first < SCAN_PAGES ? end - first : SCAN_PAGES;
+		size_t n = end - first < CONTENT_PAGES ? end - first : CONTENT_PAGES;
 
 		find_content(fd, region_page_addr(r, first), n, there);
 		for (size_t i = 0; i < n; i++) {

@@ -94,6 +94,16 @@ int uffd_register(int fd, void *addr, size_t len, bool wp)
 	return uffd_ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
+int uffd_register_target(int fd, void *addr, size_t len)
+{
+	struct uffdio_register reg = {
+		.range = {(uintptr_t)addr, len},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return uffd_ioctl(fd, UFFDIO_REGISTER, &reg);
+}
+
 int uffd_unregister(int fd, void *addr, size_t len)
 {
 	struct uffdio_range range = {(uintptr_t)addr, len};

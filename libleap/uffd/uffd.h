@@ -23,6 +23,8 @@ int uffd_open(uint64_t features, bool nonblock, int *ret_fd, bool *ret_user_only
 /* Feature bits that the kernel offers to this user, masked by mask. */
 int uffd_probe(uint64_t mask, uint64_t *ret_features);
 int uffd_register(int fd, void *addr, size_t len, bool wp);
+/* For memory that MOVE and COPY fill and nobody protects: what was not filled reads as zeroes, without a fault. */
+int uffd_register_target(int fd, void *addr, size_t len);
 int uffd_unregister(int fd, void *addr, size_t len);
 int uffd_copy(int fd, void *dst, const void *src, size_t len, bool wake, size_t *ret_bytes);
 /* Maps zeroes, without waking; -EEXIST does not wake either. */

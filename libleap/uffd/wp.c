@@ -7,9 +7,11 @@
  * not wake it, so the caller wakes the extent afterwards (its message set EXTENT_WAITED).
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "libleap/session.h"
+#include "libleap/uffd/content.h"
 #include "libleap/uffd/mover.h"
 #include "libleap/uffd/uffd.h"
 
@@ -24,16 +26,49 @@ static bool copy_page(struct shard *shard, char *frame, char *src)
 	       (long)LEAP_PAGE_BYTES;
 }
 
+/*
+ * Pages that the program dropped behind our back (madvise() of its own) are zeroes. Reading them would fault, and
+ * the fault would wait for this eviction.
+ */
+static uint64_t dropped_before(const char *addr, unsigned n)
+{
+	int fd = content_open();
+	bool there[EXTENT_PAGES];
+	uint64_t mask = 0;
+
+	if (fd < 0)
+		return 0;
+	if (!content_find(fd, addr, n, there))
+		for (unsigned i = 0; i < n; i++)
+			mask |= there[i] ? 0 : 1ull << i;
+	sys_close(fd);
+	return mask;
+}
+
+static bool zero_page(struct shard *shard, char *frame)
+{
+	static const char zeroes[LEAP_PAGE_BYTES] __attribute__((aligned(4096)));
+
+	if (shard->limbo.movable)
+		return !uffd_copy(shard->uffd, frame, zeroes, LEAP_PAGE_BYTES, false, NULL);
+	memset(frame, 0, LEAP_PAGE_BYTES);
+	return true;
+}
+
 static uint64_t copy_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
 			 unsigned n)
 {
-	uint64_t copied = 0;
+	char *addr = extent_addr(e) + ((size_t)first << LEAP_PAGE_SHIFT);
+	uint64_t copied = 0, holes = dropped_before(addr, n);
 
-	for (unsigned i = first; i < first + n; i++) {
-		char *src = extent_addr(e) + ((size_t)i << LEAP_PAGE_SHIFT);
+	for (unsigned i = 0; i < n; i++) {
+		char *frame = limbo_frame(&shard->limbo, slot, first + i);
+		bool done = holes & 1ull << i ? zero_page(shard, frame)
+					      : copy_page(shard, frame,
+							  addr + ((size_t)i << LEAP_PAGE_SHIFT));
 
-		if (copy_page(shard, limbo_frame(&shard->limbo, slot, i), src))
-			copied |= 1ull << i;
+		if (done)
+			copied |= 1ull << (first + i);
 	}
 	return copied;
 }

@@ -36,6 +36,11 @@ int uffd_register(int fd, void *addr, size_t len, bool wp)
 	return register_error;
 }
 
+int uffd_register_target(int fd, void *addr, size_t len)
+{
+	return uffd_register(fd, addr, len, false);
+}
+
 static int set_up_slots(bool movable, uint32_t slots)
 {
 	memset(&leap, 0, sizeof(leap));

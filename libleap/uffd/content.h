@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * content.h - which pages of a range have content: in memory or swapped out, as the kernel's page tables say.
+ *
+ * mincore() does not see what is swapped out, and looking at a page that has none would fault.
+ */
+#ifndef LEAP_CONTENT_H
+#define LEAP_CONTENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define CONTENT_PAGES 512 /* most that are asked about at once */
+
+/* A descriptor to ask with, for this process only; -errno where /proc is not mounted. */
+int content_open(void);
+/* Answers for n <= CONTENT_PAGES pages from addr on; 0 or -errno. */
+int content_find(int fd, const void *addr, size_t n, bool *ret_there);
+
+#endif
