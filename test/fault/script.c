@@ -178,6 +178,23 @@ static void give_up(size_t from, size_t to)
 	}
 }
 
+/* Pages that are here, and that the program drops by itself: zeroes, wherever they go. */
+static void step_dropped(void)
+{
+	const size_t from = 1300, to = 1340;
+
+	if (!TRY(leap_advise(leap, at(from), (to - from) * PAGE, LEAP_ADVISE_PIN)))
+		return;
+	if (madvise(at(from), (to - from) / 2 * PAGE, MADV_DONTNEED))
+		wrong("madvise() fails");
+	for (size_t p = from; p < from + (to - from) / 2; p++)
+		home.version[p] = 0;
+	check(&home, from, from + 5, 1);
+	TRY(leap_advise(leap, at(from), (to - from) * PAGE, LEAP_ADVISE_UNPIN));
+	TRY(leap_evict(leap, at(from), (to - from) * PAGE));
+	check(&home, from, to, 1);
+}
+
 static void step_hints(void)
 {
 	TRY(leap_evict(leap, at(0), 500 * PAGE));
@@ -192,6 +209,7 @@ static void step_hints(void)
 		check(&home, 1500, 2000, 1);
 		TRY(leap_advise(leap, at(700), 64 * PAGE, LEAP_ADVISE_UNPIN));
 	}
+	step_dropped();
 	TRY(leap_evict(leap, at(1000), 128 * PAGE));
 	give_up(1010, 1100);
 	check(&home, 990, 1140, 1);
