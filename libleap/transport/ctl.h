@@ -52,6 +52,16 @@ struct ctl {
 	uint8_t in[sizeof(struct proto_head) + PROTO_BODY_MAX];
 };
 
+/* A closed one, zeroed before, of a port with this address and this word for its death. */
+static inline void ctl_init(struct ctl *control, _Atomic int *dead, const char *text,
+			    bool heartbeat)
+{
+	control->fd = control->passed_fd = -1;
+	control->heartbeat = heartbeat;
+	control->dead = dead;
+	control->text = text;
+}
+
 /* Addresses of a donor; freeaddrinfo(). Calls malloc. */
 int stream_resolve(const char *host, uint16_t port, const char *text, struct addrinfo **ret_ai);
 /* Non-blocking stream socket, connected by end_ns (clock_ns()). Sets the sentence, which names

@@ -20,16 +20,13 @@
 
 #include "libleap/error.h"
 #include "libleap/transport/faulty.h"
+#include "libleap/transport/io_list.h"
 #include "libleap/util/fd.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/sys.h"
 
 #define SLOTS     64 /* requests of a lane that the wrapped transport has at once */
 #define TIMER_NOW 1  /* long past */
-
-struct io_list {
-	struct io *first, *last;
-};
 
 /* A request inside the wrapped transport. */
 struct slot {
@@ -55,36 +52,17 @@ struct lane {
 	struct slot slots[SLOTS];
 };
 
-static void list_add(struct io_list *list, struct io *io)
-{
-	io->next = NULL;
-	if (list->first)
-		list->last->next = io;
-	else
-		list->first = io;
-	list->last = io;
-}
-
-static struct io *list_pop(struct io_list *list)
-{
-	struct io *io = list->first;
-
-	if (io)
-		list->first = io->next;
-	return io;
-}
-
 static void finish(struct lane *lane, struct io *io, int status)
 {
 	io->status = status;
-	list_add(&lane->finished, io);
+	io_list_add(&lane->finished, io);
 }
 
 static void fail_list(struct lane *lane, struct io_list *list, int status)
 {
 	struct io *io;
 
-	while ((io = list_pop(list)))
+	while ((io = io_list_pop(list)))
 		finish(lane, io, status);
 }
 
@@ -196,7 +174,7 @@ static bool start(struct lane *lane)
 		lane->since_ns = clock_ns();
 		return false;
 	}
-	list_pop(&lane->waiting);
+	io_list_pop(&lane->waiting);
 	if (fault_hit(&rule[FAULT_DIE], 1, NULL)) {
 		faulty_die(lane->port, -EPIPE);
 		finish(lane, io, -EPIPE);
@@ -239,22 +217,6 @@ static void lane_fail(struct lane *lane, int status)
 	fail_list(lane, &lane->queue, status);
 }
 
-static int deliver(struct lane *lane)
-{
-	struct io *io;
-	int n = 0;
-
-	if (lane->delivering)
-		return 0;
-	lane->delivering = true;
-	while ((io = list_pop(&lane->finished))) {
-		n++;
-		io->done(io);
-	}
-	lane->delivering = false;
-	return n;
-}
-
 /* A hung request past the deadline. As with tcp, time counts while somebody watches. */
 static bool late(struct lane *lane)
 {
@@ -281,13 +243,13 @@ void faulty_submit(struct lane *lane, struct io *io)
 		return;
 	}
 	io->submitted_ns = clock_ns();
-	list_add(&lane->queue, io);
+	io_list_add(&lane->queue, io);
 }
 
 /* A request that done() submits waits for its turn, as in loop and shm. */
 void faulty_submit_sync(struct lane *lane, struct io *io)
 {
-	list_add(&lane->waiting, io);
+	io_list_add(&lane->waiting, io);
 	if (lane->delivering)
 		return;
 	while (lane->waiting.first) {
@@ -297,7 +259,7 @@ void faulty_submit_sync(struct lane *lane, struct io *io)
 			fail_list(lane, &lane->waiting, lane->failed ? lane->failed : dead);
 		else if (!start(lane) && lane->hung)
 			faulty_die(lane->port, -ETIMEDOUT); /* nobody would wait in submit() */
-		deliver(lane);
+		io_list_deliver(&lane->finished, &lane->delivering);
 	}
 }
 
@@ -308,8 +270,8 @@ void faulty_flush(struct lane *lane)
 	if (lane->port->sync)
 		return;
 
-	while ((io = list_pop(&lane->queue)))
-		list_add(&lane->waiting, io);
+	while ((io = io_list_pop(&lane->queue)))
+		io_list_add(&lane->waiting, io);
 	pump(lane);
 	timer_update(lane);
 }
@@ -330,7 +292,7 @@ int faulty_poll(struct lane *lane)
 	}
 	if (!lane->failed && dead)
 		lane_fail(lane, dead);
-	n = deliver(lane);
+	n = io_list_deliver(&lane->finished, &lane->delivering);
 	timer_update(lane);
 	return n;
 }
@@ -422,7 +384,7 @@ void faulty_lane_close(struct lane *lane)
 		lane->next->prev = lane->prev;
 	lock_release(&port->lock);
 	lane_fail(lane, -ECANCELED);
-	deliver(lane);
+	io_list_deliver(&lane->finished, &lane->delivering);
 	lane_delete(lane);
 }
 

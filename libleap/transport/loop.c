@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "libleap/error.h"
+#include "libleap/transport/io_list.h"
 #include "libleap/transport/loop_store.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/hash.h"
@@ -333,8 +334,7 @@ static int run(struct lane *lane, const struct io *io)
 	struct plain_slab *s;
 	int r = 0;
 
-	if (!granted(port, io->slab) || io->npages < 1 || io->npages > LEAP_IO_PAGES_MAX ||
-	    io->page >= LEAP_SLAB_PAGES || io->npages > LEAP_SLAB_PAGES - io->page)
+	if (!granted(port, io->slab) || !io_in_slab(io))
 		return -EIO;
 	if (port->compress) {
 		r = compressed_run(lane, port->tables[io->slab], io);

@@ -85,10 +85,7 @@ static int rdma_open(const struct donor_uri *uri, const struct transport_params 
 	lock_init(&port->lock, LOCK_RANK_TRANSPORT, 0);
 	fmt_print(port->text, sizeof(port->text),
 		  strchr(uri->host, ':') ? "rdma://[%s]:%u" : "rdma://%s:%u", uri->host, uri->port);
-	port->control.fd = port->control.passed_fd = -1;
-	port->control.heartbeat = true;
-	port->control.dead = &port->dead;
-	port->control.text = port->text;
+	ctl_init(&port->control, &port->dead, port->text, true);
 	port->device.node = -1;
 	r = rdma_lib_load(port->text);
 	if (r)

@@ -20,6 +20,7 @@
 
 #include "libleap/lock.h"
 #include "libleap/transport/ctl.h"
+#include "libleap/transport/io_list.h"
 #include "libleap/transport/rdma_lib.h"
 #include "libleap/transport/rdma_proto.h"
 #include "libleap/transport/rdma_queue.h"
@@ -60,10 +61,6 @@ struct rdma_key {
 	_Atomic uint32_t key;
 };
 
-struct io_fifo {
-	struct io *first, *last;
-};
-
 struct lane {
 	struct port *port;
 	struct lane *prev, *next; /* of the port; its lock */
@@ -71,7 +68,7 @@ struct lane {
 	struct rdma_link link;
 	struct rdma_memory pool;
 	struct rdma_queue credits;
-	struct io_fifo queue, done;
+	struct io_list queue, done;
 	int failed; /* 0, or what all ios get from now on */
 	bool delivering;
 	int epoll_fd; /* around the two channels and wake_fd: what lane_fd() gives */

@@ -32,25 +32,6 @@ static const uint32_t pool_pages[] = {
 	[LANE_WRITE] = 256,
 };
 
-static void fifo_add(struct io_fifo *list, struct io *io)
-{
-	io->next = NULL;
-	if (list->first)
-		list->last->next = io;
-	else
-		list->first = io;
-	list->last = io;
-}
-
-static struct io *fifo_pop(struct io_fifo *list)
-{
-	struct io *io = list->first;
-
-	if (io)
-		list->first = io->next;
-	return io;
-}
-
 static void wake_set(struct lane *lane)
 {
 	uint64_t one = 1;
@@ -68,7 +49,7 @@ static void wake_clear(struct lane *lane)
 static void finish(struct lane *lane, struct io *io, int status)
 {
 	io->status = status;
-	fifo_add(&lane->done, io);
+	io_list_add(&lane->done, io);
 }
 
 /*
@@ -158,22 +139,6 @@ int rdma_lane_open(struct port *port, enum lane_kind kind, struct lane **ret_lan
 /*
  * Ending
  */
-static int deliver(struct lane *lane)
-{
-	struct io *io;
-	int n = 0;
-
-	if (lane->delivering)
-		return 0;
-	lane->delivering = true;
-	while ((io = fifo_pop(&lane->done))) {
-		n++;
-		io->done(io);
-	}
-	lane->delivering = false;
-	return n;
-}
-
 /* Everything fails with status, now and from now on; the descriptor tells until that is fetched. */
 static void lane_fail(struct lane *lane, int status)
 {
@@ -189,7 +154,7 @@ static void lane_fail(struct lane *lane, int status)
 	epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, lane->link.events->fd, NULL);
 	while ((slot = rdma_queue_retire(&lane->credits, lane->credits.head - 1)))
 		finish(lane, slot->io, status);
-	while ((io = fifo_pop(&lane->queue)))
+	while ((io = io_list_pop(&lane->queue)))
 		finish(lane, io, status);
 	lane->armed = false;
 	wake_set(lane);
@@ -215,7 +180,7 @@ void rdma_lane_close(struct lane *lane)
 	port->nlanes--;
 	lock_release(&port->lock);
 	lane_fail(lane, -ECANCELED);
-	deliver(lane);
+	io_list_deliver(&lane->done, &lane->delivering);
 	atomic_fetch_add(&port->bytes_read, atomic_load(&lane->bytes_read));
 	atomic_fetch_add(&port->bytes_written, atomic_load(&lane->bytes_written));
 	release(lane);
@@ -235,10 +200,8 @@ void rdma_lane_forget(struct lane *lane)
 void rdma_submit(struct lane *lane, struct io *io)
 {
 	io->submitted_ns = clock_ns();
-	if (!lane->failed && io->npages >= 1 && io->npages <= LEAP_IO_PAGES_MAX &&
-	    io->page < LEAP_SLAB_PAGES && io->npages <= LEAP_SLAB_PAGES - io->page &&
-	    io->slab < PROTO_SLABS_MAX)
-		fifo_add(&lane->queue, io);
+	if (!lane->failed && io_in_slab(io) && io->slab < PROTO_SLABS_MAX)
+		io_list_add(&lane->queue, io);
 	else
 		finish(lane, io, lane->failed ? lane->failed : -EIO);
 }
@@ -289,12 +252,12 @@ static int push(struct lane *lane)
 		uint32_t key = atomic_load_explicit(&k->key, memory_order_relaxed);
 
 		if (!address) { /* not ours */
-			finish(lane, fifo_pop(&lane->queue), -EIO);
+			finish(lane, io_list_pop(&lane->queue), -EIO);
 			continue;
 		}
 		if (!chain_add(lane, n, io, address, key))
 			break;
-		fifo_pop(&lane->queue);
+		io_list_pop(&lane->queue);
 		if (n)
 			lane->wr[n - 1].next = &lane->wr[n];
 		n++;
@@ -313,7 +276,7 @@ void rdma_flush(struct lane *lane)
 	if (!lane->failed && lane->queue.first && push(lane))
 		lane_die(lane, -EPIPE);
 	if (lane->done.first)
-		deliver(lane);
+		io_list_deliver(&lane->done, &lane->delivering);
 }
 
 static void retire(struct lane *lane, struct rdma_slot *slot)
@@ -446,7 +409,7 @@ int rdma_poll(struct lane *lane)
 			lane_fail(lane, dead);
 	}
 	if (lane->done.first)
-		return deliver(lane);
+		return io_list_deliver(&lane->done, &lane->delivering);
 	if (lane->failed && !lane->armed) {
 		wake_clear(lane); /* all is told: quiet for ever */
 		lane->armed = true;

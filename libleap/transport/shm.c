@@ -19,6 +19,7 @@
 
 #include "libleap/error.h"
 #include "libleap/transport/ctl.h"
+#include "libleap/transport/io_list.h"
 #include "libleap/transport/shm_path.h"
 #include "libleap/util/fd.h"
 #include "libleap/util/fmt.h"
@@ -110,9 +111,7 @@ static int shm_open_port(const struct donor_uri *uri, const struct transport_par
 		goto fail_free;
 	port->params = *params;
 	fmt_print(port->text, sizeof(port->text), "shm:%s", uri->host);
-	port->control.fd = port->control.passed_fd = -1;
-	port->control.dead = &port->dead;
-	port->control.text = port->text;
+	ctl_init(&port->control, &port->dead, port->text, false);
 	r = shm_connect_any(port, uri->host);
 	if (r)
 		goto fail_unmap;
@@ -276,12 +275,11 @@ static void shm_lane_close(struct lane *lane)
 }
 
 /* The slab, if it is held and has these pages. */
-static struct shm_slab *slab_find(struct port *port, uint32_t slab, uint32_t page, uint32_t npages)
+static struct shm_slab *slab_find(struct port *port, const struct io *io)
 {
-	if (slab >= PROTO_SLABS_MAX || page >= LEAP_SLAB_PAGES || npages < 1 ||
-	    npages > LEAP_SLAB_PAGES - page)
+	if (io->slab >= PROTO_SLABS_MAX || !io_in_slab(io))
 		return NULL;
-	return atomic_load_explicit(&port->slabs[slab], memory_order_acquire);
+	return atomic_load_explicit(&port->slabs[io->slab], memory_order_acquire);
 }
 
 static void slab_touch(struct shm_slab *s, uint32_t page, uint32_t npages)
@@ -302,10 +300,10 @@ static void slab_touch(struct shm_slab *s, uint32_t page, uint32_t npages)
 static int run(struct port *port, const struct io *io)
 {
 	size_t bytes = (size_t)io->npages * LEAP_PAGE_BYTES;
-	struct shm_slab *s = slab_find(port, io->slab, io->page, io->npages);
+	struct shm_slab *s = slab_find(port, io);
 	uint8_t *at = s ? s->base + (size_t)io->page * LEAP_PAGE_BYTES : NULL;
 
-	if (!s || io->npages > LEAP_IO_PAGES_MAX)
+	if (!s)
 		return -EIO;
 	if (io->op == IO_READ) {
 		memcpy(io->buf, at, bytes);

@@ -109,10 +109,7 @@ static int tcp_open(const struct donor_uri *uri, const struct transport_params *
 	lock_init(&port->lock, LOCK_RANK_TRANSPORT, 0);
 	fmt_print(port->text, sizeof(port->text),
 		  strchr(uri->host, ':') ? "tcp://[%s]:%u" : "tcp://%s:%u", uri->host, uri->port);
-	port->control.fd = port->control.passed_fd = -1;
-	port->control.heartbeat = true;
-	port->control.dead = &port->dead;
-	port->control.text = port->text;
+	ctl_init(&port->control, &port->dead, port->text, true);
 	r = port_connect(port);
 	if (r) {
 		mem_free(port);
@@ -253,22 +250,6 @@ static int tcp_lane_open(struct port *port, enum lane_kind kind, struct lane **r
 	return 0;
 }
 
-static int lane_deliver(struct lane *lane)
-{
-	struct io *io;
-	int n = 0;
-
-	if (lane->delivering)
-		return 0;
-	lane->delivering = true;
-	while ((io = io_list_pop(&lane->done))) {
-		n++;
-		io->done(io);
-	}
-	lane->delivering = false;
-	return n;
-}
-
 /* Everything fails with status, now and from now on. */
 static void lane_fail(struct lane *lane, int status)
 {
@@ -307,7 +288,7 @@ static void tcp_lane_close(struct lane *lane)
 		lane->next->prev = lane->prev;
 	lock_release(&port->lock);
 	lane_fail(lane, -ECANCELED);
-	lane_deliver(lane);
+	io_list_deliver(&lane->done, &lane->delivering);
 	atomic_fetch_add(&port->bytes_read, atomic_load(&lane->bytes_read));
 	atomic_fetch_add(&port->bytes_written, atomic_load(&lane->bytes_written));
 	lane->backend->close(lane, false);
@@ -318,9 +299,7 @@ static void tcp_lane_close(struct lane *lane)
 static void tcp_submit(struct lane *lane, struct io *io)
 {
 	io->submitted_ns = clock_ns();
-	if (!lane->failed && io->npages >= 1 && io->npages <= LEAP_IO_PAGES_MAX &&
-	    io->page < LEAP_SLAB_PAGES && io->npages <= LEAP_SLAB_PAGES - io->page &&
-	    io->slab < PROTO_SLABS_MAX) {
+	if (!lane->failed && io_in_slab(io) && io->slab < PROTO_SLABS_MAX) {
 		io_list_add(&lane->queue, io);
 		return;
 	}
@@ -337,7 +316,7 @@ static void tcp_flush(struct lane *lane)
 	if (r)
 		lane_die(lane, r);
 	if (lane->done.first)
-		lane_deliver(lane);
+		io_list_deliver(&lane->done, &lane->delivering);
 }
 
 /*
@@ -375,7 +354,7 @@ static int tcp_poll(struct lane *lane)
 		if (r)
 			lane_die(lane, r);
 	}
-	return lane->done.first ? lane_deliver(lane) : 0;
+	return lane->done.first ? io_list_deliver(&lane->done, &lane->delivering) : 0;
 }
 
 static int tcp_lane_fd(struct lane *lane)

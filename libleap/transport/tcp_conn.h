@@ -26,14 +26,11 @@
 #include "libleap/lock.h"
 #include "libleap/proto.h"
 #include "libleap/transport/ctl.h"
+#include "libleap/transport/io_list.h"
 #include "libleap/transport/transport.h"
 
 #define TX_MAX 64 /* requests of one batch */
 #define RX_MAX 32 /* replies of one receive */
-
-struct io_list {
-	struct io *first, *last;
-};
 
 struct lane_backend {
 	const char *name;
@@ -106,25 +103,6 @@ struct port {
 /* Marks the port dead with code (-EPIPE, -ETIMEDOUT) and wakes everyone who waits for it. Any
  * thread. */
 void port_die(struct port *port, int code);
-
-static inline void io_list_add(struct io_list *list, struct io *io)
-{
-	io->next = NULL;
-	if (list->first)
-		list->last->next = io;
-	else
-		list->first = io;
-	list->last = io;
-}
-
-static inline struct io *io_list_pop(struct io_list *list)
-{
-	struct io *io = list->first;
-
-	if (io)
-		list->first = io->next;
-	return io;
-}
 
 /* Is there a batch, or can one be made? Makes it. */
 bool lane_tx_prepare(struct lane *lane);

@@ -22,6 +22,7 @@
 #include "leap.h"
 #include "libleap/session.h"
 #include "libleap/uffd/uffd.h"
+#include "test/fault/must.h"
 
 #define PAGE   4096ul
 #define HANG_S 60
@@ -29,20 +30,6 @@
 static struct leap *leap;
 static struct leap_region *region;
 static char *base;
-
-#define FAIL(...)                             \
-	do {                                  \
-		fprintf(stderr, "edges: ");   \
-		fprintf(stderr, __VA_ARGS__); \
-		fprintf(stderr, "\n");        \
-		_exit(1);                     \
-	} while (0)
-#define MUST(call)                                                        \
-	do {                                                              \
-		int r_ = (call);                                          \
-		if (r_)                                                   \
-			FAIL("%s: %d: %s", #call, r_, leap_last_error()); \
-	} while (0)
 
 /* ENOMEM for COPY and MOVE as often as this says. */
 static int no_memory;
@@ -105,9 +92,9 @@ static void check(size_t first, size_t n, uint64_t version)
 }
 
 /* What does not fit the donors stays; all the rest goes on being paged. */
-static void case_full(void)
+static void full(const char *options)
 {
-	start("local=16M donors=faultysync:grant-error=2+:loop:");
+	start(options);
 	make(17920);
 	fill(0, 17920, 1);
 	for (uint64_t v = 1; v < 4; v++) {
@@ -117,16 +104,14 @@ static void case_full(void)
 	MUST(leap_close(leap));
 }
 
+static void case_full(void)
+{
+	full("local=16M donors=faultysync:grant-error=2+:loop:");
+}
+
 static void case_full_async(void)
 {
-	start("local=16M donors=faulty:grant-error=2+:loop:");
-	make(17920);
-	fill(0, 17920, 1);
-	for (uint64_t v = 1; v < 4; v++) {
-		check(0, 17920, v);
-		fill(0, 17920, v + 1);
-	}
-	MUST(leap_close(leap));
+	full("local=16M donors=faulty:grant-error=2+:loop:");
 }
 
 /* What the program gives up is room for new pages, though the donors themselves have none to give. */
