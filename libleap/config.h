@@ -15,6 +15,7 @@
 #include "libleap/util/parse.h"
 
 enum config_frontend { FRONTEND_AUTO, FRONTEND_BUSY, FRONTEND_BLOCK, FRONTEND_INLINE };
+enum config_anchor { ANCHOR_AUTO, ANCHOR_ON, ANCHOR_OFF };
 enum config_mover { MOVER_AUTO, MOVER_MOVE, MOVER_WP };
 enum config_hits { HITS_MARKER, HITS_CACHE };
 enum config_on_loss { ON_LOSS_SIGBUS, ON_LOSS_ABORT };
@@ -42,6 +43,8 @@ struct config {
 	enum config_history_key history_key;
 
 	enum config_frontend frontend;
+	enum config_anchor
+		anchor; /* uffd/anchor.h; auto is off but where somebody calls anchor_hold() */
 	enum config_mover mover;
 	uint32_t fault_threads; /* 0 = auto */
 	uint64_t spin_ns;       /* how long to spin before sleeping; busy */

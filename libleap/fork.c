@@ -23,6 +23,7 @@
 #include "libleap/log.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
+#include "libleap/uffd/anchor.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/mem.h"
 
@@ -94,6 +95,7 @@ int runtime_fork_prepare(struct leap *leap)
 		return error_set(ENOTSUP, "fork is not allowed here (option fork=deny)");
 	lock_app_enter(&saved);
 	runtime_enter();
+	anchor_hold(); /* the child inherits this thread's affinity */
 	lock_acquire(&leap->lock);
 	quiesce(leap);
 	shards_lock_all(leap);
@@ -104,6 +106,7 @@ int runtime_fork_prepare(struct leap *leap)
 		lock_release(&leap->donors.lock);
 		shards_unlock_all(leap);
 		release_roles(leap);
+		anchor_unhold();
 		runtime_leave();
 		lock_app_leave(&saved);
 		return -ENOTSUP;
@@ -131,6 +134,7 @@ void runtime_fork_parent(struct leap *leap)
 	mem_fork_unlock();
 	inherit_all(leap, false);
 	release_all(leap);
+	anchor_unhold();
 	runtime_leave();
 	lock_app_leave(&saved);
 }
@@ -223,6 +227,7 @@ void runtime_fork_child(struct leap *leap)
 	int err;
 
 	mem_fork_child();
+	anchor_forked();
 	stats_scratch_reset();
 	leap->forked = true;
 	leap->start_ns = clock_ns();

@@ -269,7 +269,7 @@ static int set_up(struct leap *leap)
 				 leap->config.prefetch, prefetcher_names());
 	leap->frontend = leap->config.frontend;
 	if (leap->frontend == FRONTEND_AUTO)
-		leap->frontend = handler_calibrate();
+		leap->frontend = handler_calibrate(leap->config.anchor == ANCHOR_ON);
 	leap->recycle = leap->config.recycle;
 	set_params(leap);
 	err = slabs_init(&leap->slabs);

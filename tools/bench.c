@@ -159,6 +159,8 @@ static int run_session(struct bench *bench, struct bench_run *run)
 	if (!options)
 		return error_set(ENOMEM, "no memory");
 	options->config = run->config;
+	if (options->config.anchor == ANCHOR_AUTO) /* as under leap run */
+		options->config.anchor = ANCHOR_ON;
 	err = leap_open(options, &run->leap);
 	leap_options_free(options);
 	if (err)

@@ -84,14 +84,14 @@ void probe_costs(struct probe_costs *ret_costs)
 
 	*ret_costs = (struct probe_costs){.frontend = "none", .mover = "none"};
 	config_defaults(&config);
-	if (handler_measure(&costs) || mover_choose(&config, &choice)) {
+	if (handler_measure(true, &costs) || mover_choose(&config, &choice)) {
 		snprintf(ret_costs->why, sizeof(ret_costs->why), "%s", error_last());
 		return;
 	}
 	ret_costs->block_ns = costs.block_ns;
 	ret_costs->busy_ns = costs.busy_ns;
 	ret_costs->inline_ns = measure_inline();
-	ret_costs->frontend = handler_calibrate() == FRONTEND_BUSY ? "busy" : "block";
+	ret_costs->frontend = handler_calibrate(true) == FRONTEND_BUSY ? "busy" : "block";
 	ret_costs->mover = choice.can_move ? "move" : "wp";
 	snprintf(ret_costs->why, sizeof(ret_costs->why),
 		 sysconf(_SC_NPROCESSORS_ONLN) <= 2

@@ -20,7 +20,7 @@
 
 struct trial {
 	int uffd;
-	bool busy;
+	bool busy, anchors;
 	bool stop; /* atomic */
 	char *area;
 	int cpu; /* of the faulting thread */
@@ -43,7 +43,7 @@ static void *serve(void *arg)
 	struct trial *t = arg;
 	struct follow follow;
 
-	follow_init(&follow);
+	follow_init(&follow, t->anchors);
 	if (t->busy)
 		keep_off(&follow, t->cpu);
 	while (!__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE)) {
@@ -59,6 +59,7 @@ static void *serve(void *arg)
 		if (!t->busy)
 			follow_fault(&follow, msg.arg.pagefault.feat.ptid, 1);
 	}
+	follow_idle(&follow);
 	return NULL;
 }
 
@@ -92,9 +93,9 @@ static uint64_t median(struct trial *t, unsigned first)
 	return ns[(FAULTS - WARM) / 2];
 }
 
-int handler_measure(struct fault_costs *ret_costs)
+int handler_measure(bool anchors, struct fault_costs *ret_costs)
 {
-	struct trial t = {.uffd = -1};
+	struct trial t = {.uffd = -1, .anchors = anchors};
 	size_t len = 2 * FAULTS << LEAP_PAGE_SHIFT;
 	struct fault_costs costs = {0};
 	bool user_only;
@@ -118,13 +119,13 @@ int handler_measure(struct fault_costs *ret_costs)
 	return 0;
 }
 
-enum config_frontend handler_calibrate(void)
+enum config_frontend handler_calibrate(bool anchors)
 {
 	struct fault_costs costs = {0};
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) <= 2)
 		return FRONTEND_BLOCK; /* a spinning thread would take half the machine */
-	if (handler_measure(&costs))
+	if (handler_measure(anchors, &costs))
 		return FRONTEND_BLOCK;
 	return costs.busy_ns && costs.busy_ns < costs.block_ns ? FRONTEND_BUSY : FRONTEND_BLOCK;
 }

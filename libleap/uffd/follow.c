@@ -2,33 +2,34 @@
 /* follow.c - see follow.h. */
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
+#include "libleap/uffd/anchor.h"
 #include "libleap/uffd/follow.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/sys.h"
 
-#define FIRST_CHECK 16
-#define NEXT_CHECK  256
+#define FIRST_PERIOD 16
+#define PERIOD       64 /* faults */
+#define JOIN_NS      60000
+#define PART_NS      120000
+#define IDLE_MS      2
 
-void follow_init(struct follow *follow)
+void follow_init(struct follow *follow, bool anchors)
 {
 	memset(follow, 0, sizeof(*follow));
-	follow->cpu = -1;
-	CPU_ZERO(&follow->allowed);
+	follow->anchors = anchors;
 	syscall(SYS_sched_getaffinity, 0, sizeof(follow->allowed), &follow->allowed);
 }
 
-static void run_on(struct follow *follow, int cpu)
+/* CPU time that a thread of this process has used; 0 when it is gone. */
+static uint64_t cpu_time(uint32_t thread)
 {
-	cpu_set_t one;
+	int clock = (int)(~thread << 3) | 6; /* per thread, as the scheduler counts */
+	struct timespec t = {0};
 
-	CPU_ZERO(&one);
-	if (cpu >= 0)
-		CPU_SET(cpu, &one);
-	if (cpu >= 0 && !CPU_ISSET(cpu, &follow->allowed))
-		return;
-	syscall(SYS_sched_setaffinity, 0, sizeof(one), cpu < 0 ? &follow->allowed : &one);
-	follow->cpu = cpu;
+	syscall(SYS_clock_gettime, clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 /* Field 39 of /proc/self/task/TID/stat: the CPU the thread last ran on; -1 when it is gone. */
@@ -60,23 +61,78 @@ static int cpu_of(uint32_t thread)
 	return cpu;
 }
 
+static void begin_period(struct follow *follow, unsigned period)
+{
+	follow->faults = 0;
+	follow->period = period;
+	follow->thread_ns = cpu_time(follow->thread);
+	follow->own_ns = cpu_time((uint32_t)sys_gettid());
+}
+
+/* The smaller one of what the two do for a fault: what they could do at the same time. */
+static uint64_t overlap(const struct follow *follow)
+{
+	uint64_t thread = cpu_time(follow->thread) - follow->thread_ns;
+	uint64_t own = cpu_time((uint32_t)sys_gettid()) - follow->own_ns;
+
+	return (thread < own ? thread : own) / follow->faults;
+}
+
+static void join(struct follow *follow)
+{
+	int cpu = cpu_of(follow->thread);
+	cpu_set_t one;
+
+	if (cpu < 0 || !CPU_ISSET(cpu, &follow->allowed))
+		return;
+	if (follow->anchors)
+		cpu = anchor_set(follow->thread, cpu);
+	if (cpu < 0)
+		return;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	syscall(SYS_sched_setaffinity, 0, sizeof(one), &one);
+	follow->together = true;
+}
+
+static void part(struct follow *follow)
+{
+	if (!follow->together)
+		return;
+	anchor_clear(follow->thread);
+	syscall(SYS_sched_setaffinity, 0, sizeof(follow->allowed), &follow->allowed);
+	follow->together = false;
+}
+
 void follow_fault(struct follow *follow, uint32_t thread, unsigned n)
 {
-	int cpu;
+	uint64_t both;
 
 	if (thread != follow->thread) {
+		part(follow);
 		follow->thread = thread;
-		follow->streak = 0;
-		follow->check = FIRST_CHECK;
-		if (follow->cpu >= 0)
-			run_on(follow, -1);
+		begin_period(follow, FIRST_PERIOD);
 		return;
 	}
-	follow->streak += n;
-	if (follow->streak < follow->check)
+	follow->faults += n;
+	if (follow->faults < follow->period)
 		return;
-	follow->check = follow->streak + NEXT_CHECK;
-	cpu = cpu_of(thread);
-	if (cpu >= 0 && cpu != follow->cpu)
-		run_on(follow, cpu);
+	both = overlap(follow);
+	if (both < JOIN_NS)
+		join(follow); /* again, if somebody let it go */
+	else if (both > PART_NS)
+		part(follow);
+	begin_period(follow, PERIOD);
+}
+
+int follow_timeout(const struct follow *follow)
+{
+	return follow->together ? IDLE_MS : -1;
+}
+
+void follow_idle(struct follow *follow)
+{
+	part(follow);
+	if (follow->thread)
+		begin_period(follow, FIRST_PERIOD);
 }

@@ -13,8 +13,9 @@
 #include "libleap/uffd/handler.h"
 #include "libleap/uffd/uffd.h"
 
-#define POLL_FDS   (2 + 2 * LEAP_DONORS_MAX)
-#define LANE_SPINS 200 /* looks at the lanes before sleeping while reads are in flight */
+#define POLL_FDS    (2 + 2 * LEAP_DONORS_MAX)
+#define DEADLINE_MS 50
+#define LANE_SPINS  200 /* looks at the lanes before sleeping while reads are in flight */
 
 /* One look at everything. Returns true if there was something. */
 static bool turn(struct shard *shard, struct follow *follow)
@@ -41,7 +42,13 @@ static bool turn(struct shard *shard, struct follow *follow)
 	return n || reaped;
 }
 
-static void sleep_until_work(struct shard *shard)
+static int shorter(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* At most timeout_ms (< 0: for ever). Returns false when nothing came. */
+static bool sleep_until_work(struct shard *shard, int timeout_ms)
 {
 	struct pollfd fds[POLL_FDS];
 	const struct donors *donors = &shard->leap->donors;
@@ -59,10 +66,13 @@ static void sleep_until_work(struct shard *shard)
 		fds[n++] =
 			(struct pollfd){.fd = ops->lane_fd(shard->prefetch[d]), .events = POLLIN};
 	}
-	/* with reads in flight wake up now and then to see deadlines pass */
-	syscall(SYS_poll, fds, n, shard->fetches_in_flight ? 50 : -1);
+	if (shard->fetches_in_flight) /* wake up now and then to see deadlines pass */
+		timeout_ms = shorter(timeout_ms, DEADLINE_MS);
+	if (syscall(SYS_poll, fds, n, timeout_ms) <= 0)
+		return false;
 	if (fds[1].revents & POLLIN)
 		syscall(SYS_read, shard->wake_fd, &drained, sizeof(drained));
+	return true;
 }
 
 static void run_busy(struct shard *shard)
@@ -78,7 +88,7 @@ static void run_busy(struct shard *shard)
 			__builtin_ia32_pause();
 			continue;
 		}
-		sleep_until_work(shard);
+		sleep_until_work(shard, -1);
 		idle_since = clock_ns();
 	}
 }
@@ -88,7 +98,7 @@ static void run_block(struct shard *shard)
 	struct follow follow;
 	int spins = 0;
 
-	follow_init(&follow);
+	follow_init(&follow, shard->leap->config.anchor == ANCHOR_ON);
 	while (!__atomic_load_n(&shard->stop, __ATOMIC_ACQUIRE)) {
 		if (turn(shard, &follow)) {
 			spins = 0;
@@ -100,8 +110,10 @@ static void run_block(struct shard *shard)
 			continue;
 		}
 		spins = 0;
-		sleep_until_work(shard);
+		if (!sleep_until_work(shard, follow_timeout(&follow)))
+			follow_idle(&follow);
 	}
+	follow_idle(&follow);
 }
 
 static void *handler_main(void *arg)

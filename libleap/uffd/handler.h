@@ -29,9 +29,9 @@ bool inline_serve(struct leap_region *region, char *addr);
 struct fault_costs {
 	uint64_t block_ns, busy_ns;
 };
-/* Causes a few faults and serves them; takes some ms. -errno with the sentence set. */
-int handler_measure(struct fault_costs *ret_costs);
+/* Causes a few faults and serves them; takes some ms. anchors: the option. -errno with the sentence set. */
+int handler_measure(bool anchors, struct fault_costs *ret_costs);
 /* What `auto` stands for on this machine: measures unless there are too few CPUs to choose. */
-enum config_frontend handler_calibrate(void);
+enum config_frontend handler_calibrate(bool anchors);
 
 #endif
