@@ -22,21 +22,22 @@ static long affinity(long call, uint32_t thread, cpu_set_t *set)
 
 static int set_locked(uint32_t thread, int cpu)
 {
-	cpu_set_t one;
+	cpu_set_t one, before;
 
 	if (anchor.thread == thread)
 		return anchor.cpu;
-	CPU_ZERO(&anchor.before);
-	if (anchor.holds || anchor.thread ||
-	    affinity(SYS_sched_getaffinity, thread, &anchor.before) < 0 ||
-	    !CPU_ISSET(cpu, &anchor.before))
+	if (anchor.holds || anchor.thread)
 		return -1;
 	CPU_ZERO(&one);
+	CPU_ZERO(&before);
+	if (affinity(SYS_sched_getaffinity, thread, &before) < 0 || !CPU_ISSET(cpu, &before))
+		return -1;
 	CPU_SET(cpu, &one);
 	if (affinity(SYS_sched_setaffinity, thread, &one) < 0)
 		return -1;
 	anchor.thread = thread;
 	anchor.cpu = cpu;
+	anchor.before = before;
 	return cpu;
 }
 
