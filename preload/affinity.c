@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <threads.h>
@@ -30,6 +31,9 @@ static struct {
 	__typeof__(pthread_setaffinity_np) *pthread_setaffinity_np;
 	__typeof__(sched_getaffinity) *sched_getaffinity;
 	__typeof__(sched_setaffinity) *sched_setaffinity;
+	__typeof__(execve) *execve, *execvpe;
+	__typeof__(fexecve) *fexecve;
+	__typeof__(execveat) *execveat;
 } real;
 
 /* vfork() returns twice on one stack, so it must be jumped to, not called. */
@@ -50,6 +54,10 @@ static void resolve(void)
 	RESOLVE(pthread_setaffinity_np);
 	RESOLVE(sched_getaffinity);
 	RESOLVE(sched_setaffinity);
+	RESOLVE(execve);
+	RESOLVE(execvpe);
+	RESOLVE(fexecve);
+	RESOLVE(execveat);
 	affinity_vfork = (pid_t(*)(void))dlsym(RTLD_NEXT, "vfork");
 }
 
@@ -136,8 +144,8 @@ EXPORT int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t
 	UNANCHORED(int, real.pthread_setaffinity_np(thread, size, set));
 }
 
-/* Lets the thread go. It is not held again before the child is made: that takes many faults. */
-__attribute__((visibility("hidden"), used)) void affinity_before_vfork(void)
+/* Lets the thread go. It is not held again before the child is made, or the program replaced: that takes many faults. */
+__attribute__((visibility("hidden"), used)) void affinity_let_go(void)
 {
 	if (unanchored_begin())
 		anchor_unhold();
@@ -149,7 +157,7 @@ __asm__(".text\n"
 	".type vfork, @function\n"
 	"vfork:\n"
 	"	subq $8, %rsp\n"
-	"	call affinity_before_vfork\n"
+	"	call affinity_let_go\n"
 	"	addq $8, %rsp\n"
 	"	jmp *affinity_vfork(%rip)\n"
 	".size vfork, .-vfork\n");
@@ -159,7 +167,7 @@ __asm__(".text\n"
 	".type vfork, %function\n"
 	"vfork:\n"
 	"	stp x29, x30, [sp, #-16]!\n"
-	"	bl affinity_before_vfork\n"
+	"	bl affinity_let_go\n"
 	"	ldp x29, x30, [sp], #16\n"
 	"	adrp x16, affinity_vfork\n"
 	"	ldr x16, [x16, :lo12:affinity_vfork]\n"
@@ -168,3 +176,94 @@ __asm__(".text\n"
 #else
 #error "how does this machine jump through a pointer?"
 #endif
+
+/*
+ * A program that replaces this one inherits the affinity, too. Nothing may be counted here: a child of vfork() has the
+ * memory of its parent.
+ */
+#define GOING(call)                \
+	do {                       \
+		affinity_let_go(); \
+		return (call);     \
+	} while (0)
+
+EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+{
+	GOING(real.execve(path, argv, envp));
+}
+
+EXPORT int execv(const char *path, char *const argv[])
+{
+	GOING(real.execve(path, argv, environ));
+}
+
+EXPORT int execvp(const char *file, char *const argv[])
+{
+	GOING(real.execvpe(file, argv, environ));
+}
+
+EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	GOING(real.execvpe(file, argv, envp));
+}
+
+EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	GOING(real.fexecve(fd, argv, envp));
+}
+
+EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	GOING(real.execveat(dir, path, argv, envp, flags));
+}
+
+static size_t count_arguments(va_list ap)
+{
+	size_t n = 1;
+
+	while (va_arg(ap, char *))
+		n++;
+	return n;
+}
+
+/* Fills argv[n + 1] with first, the n - 1 others and the NULL behind them. */
+static void take_arguments(char **argv, const char *first, size_t n, va_list *ap)
+{
+	argv[0] = (char *)first;
+	for (size_t i = 1; i <= n; i++)
+		argv[i] = va_arg(*ap, char *);
+}
+
+/* The list form of a call: argv is an array on the stack, and after it comes what `last` takes from the list. */
+#define LIST_FORM(first, last, call)                 \
+	do {                                         \
+		size_t n;                            \
+		va_list ap;                          \
+                                                     \
+		va_start(ap, first);                 \
+		n = count_arguments(ap);             \
+		va_end(ap);                          \
+		char *argv[n + 1];                   \
+		va_start(ap, first);                 \
+		take_arguments(argv, first, n, &ap); \
+		last;                                \
+		va_end(ap);                          \
+		GOING(call);                         \
+	} while (0)
+
+EXPORT int execl(const char *path, const char *first, ...)
+{
+	LIST_FORM(first, (void)0, real.execve(path, argv, environ));
+}
+
+EXPORT int execlp(const char *file, const char *first, ...)
+{
+	LIST_FORM(first, (void)0, real.execvpe(file, argv, environ));
+}
+
+EXPORT int execle(const char *path, const char *first, ...)
+{
+	char *const *envp;
+
+	LIST_FORM(first, envp = va_arg(ap, char *const *), real.execve(path, argv, envp));
+}

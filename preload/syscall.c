@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "libleap/uffd/anchor.h"
 #include "preload/preload.h"
 
 int close_range(unsigned first, unsigned last, int flags);
@@ -131,6 +132,17 @@ static long memory_call(long number, const struct args *a)
 	}
 }
 
+/* The C library's functions answer otherwise. */
+static long affinity_call(long number, const struct args *a)
+{
+	long result;
+
+	anchor_hold();
+	result = kernel(number, a);
+	anchor_unhold();
+	return result;
+}
+
 static long clone3_call(const struct args *a)
 {
 	const uint64_t *flags = (const uint64_t *)a->v[0], *stack = flags + 5;
@@ -166,6 +178,14 @@ EXPORT long syscall(long number, ...)
 	case SYS_dup2:
 		return dup2((int)a.v[0], (int)a.v[1]);
 #endif
+	case SYS_execve:
+		return execve((const char *)a.v[0], (char *const *)a.v[1], (char *const *)a.v[2]);
+	case SYS_execveat:
+		return execveat((int)a.v[0], (const char *)a.v[1], (char *const *)a.v[2],
+				(char *const *)a.v[3], (int)a.v[4]);
+	case SYS_sched_getaffinity: /* answers with the length */
+	case SYS_sched_setaffinity:
+		return affinity_call(number, &a);
 	case SYS_dup3:
 		return dup3((int)a.v[0], (int)a.v[1], (int)a.v[2]);
 	case SYS_vmsplice:

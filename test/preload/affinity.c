@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
@@ -96,6 +97,32 @@ static void processes(void)
 	storm();
 	CHECK(!posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ));
 	wait_for(pid, "spawn");
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		storm();
+		execlp(argv[0], argv[0], argv[1], argv[2], NULL);
+		_exit(127);
+	}
+	wait_for(pid, "execlp");
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		storm();
+		execle("/bin/sh", "sh", "-c",
+		       "echo $WHO; exec grep Cpus_allowed_list /proc/self/status", NULL,
+		       (char *const[]){"WHO=me", "PATH=/usr/bin:/bin", NULL});
+		_exit(127);
+	}
+	wait_for(pid, "execle");
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		storm();
+		syscall(SYS_execve, "/bin/grep", argv, environ);
+		_exit(127);
+	}
+	wait_for(pid, "execve");
 	fflush(stdout);
 	storm();
 	printf("system: %d\n", system("grep Cpus_allowed_list /proc/self/status"));
