@@ -44,7 +44,7 @@ static bool jemallocs(const void *p)
 	return managed(p, 1) || !p || !preload_ready() || hooks_own(p);
 }
 
-static void *runtime_alloc(size_t size)
+static __attribute__((noinline)) void *runtime_alloc(size_t size)
 {
 	sigset_t saved;
 	void *p;
@@ -55,7 +55,7 @@ static void *runtime_alloc(size_t size)
 	return nomem(p);
 }
 
-static void runtime_free(void *p)
+static __attribute__((noinline)) void runtime_free(void *p)
 {
 	sigset_t saved;
 
@@ -82,7 +82,7 @@ EXPORT void *calloc(size_t n, size_t size)
 	return runtime_alloc(bytes);
 }
 
-static void free_other(void *p)
+static __attribute__((noinline)) void free_other(void *p)
 {
 	if (mem_owns(p))
 		runtime_free(p);
@@ -94,7 +94,7 @@ static void free_other(void *p)
 
 EXPORT void free(void *p)
 {
-	if (likely(managed(p, 1)))
+	if (likely(managed(p, 1)) || hooks_own(p))
 		leap_je_free(p);
 	else
 		free_other(p);
@@ -120,11 +120,13 @@ static void *realloc_runtime(void *p, size_t size)
 
 EXPORT void *realloc(void *p, size_t size)
 {
-	if (unlikely(mem_owns(p)))
-		return realloc_runtime(p, size);
 	if (unlikely(!p))
 		return malloc(size);
-	if (unlikely(!jemallocs(p)))
+	if (likely(managed(p, 1)) || hooks_own(p))
+		;
+	else if (mem_owns(p))
+		return realloc_runtime(p, size);
+	else if (!jemallocs(p))
 		return __libc_realloc(p, size);
 	p = leap_je_realloc(p, size);
 	return likely(p) || !size ? p : nomem(p);
@@ -188,6 +190,8 @@ EXPORT void *pvalloc(size_t size)
 
 EXPORT size_t malloc_usable_size(void *p)
 {
+	if (likely(managed(p, 1)))
+		return leap_je_malloc_usable_size(p);
 	if (unlikely(mem_owns(p)))
 		return mem_usable(p);
 	if (unlikely(!jemallocs(p)))

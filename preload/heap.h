@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 void *leap_je_malloc(size_t size);
 void *leap_je_calloc(size_t n, size_t size);
@@ -17,7 +18,29 @@ int leap_je_mallctl(const char *name, void *old, size_t *old_len, void *new_valu
 void leap_je_malloc_stats_print(void (*write)(void *arg, const char *text), void *arg,
 				const char *opts);
 
-/* hooks.c: is the address in memory that jemalloc mapped before the reservation existed, or for itself? */
-bool hooks_own(const void *p);
+/* hooks.c: memory that jemalloc mapped before the reservation existed, or for itself. Entries are only added. */
+#define HOOKS_OWN_MAX 256
+struct hooks_own {
+	unsigned n; /* entries, or more than HOOKS_OWN_MAX: too many to know */
+	struct {
+		char *addr;
+		size_t len; /* 0: not yet valid */
+	} range[HOOKS_OWN_MAX];
+};
+extern struct hooks_own hooks_own_memory;
+
+/* Is the address there? On the path of free(): a program's first objects stay there. */
+static inline bool hooks_own(const void *p)
+{
+	unsigned n = __atomic_load_n(&hooks_own_memory.n, __ATOMIC_RELAXED);
+
+	if (n > HOOKS_OWN_MAX)
+		return true;
+	for (unsigned i = 0; i < n; i++)
+		if ((uintptr_t)p - (uintptr_t)hooks_own_memory.range[i].addr <
+		    __atomic_load_n(&hooks_own_memory.range[i].len, __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
 
 #endif

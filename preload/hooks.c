@@ -134,13 +134,7 @@ int leap_raw_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*
  * What jemalloc maps itself: extents of its first allocations, and tables. Few, and hardly ever unmapped. An entry
  * is written once; unmapping the edges of one (alignment) makes it no less true.
  */
-#define OWN_MAX 256
-
-static struct {
-	char *addr;
-	size_t len; /* 0: not yet valid */
-} own[OWN_MAX];
-static unsigned nown;
+struct hooks_own hooks_own_memory;
 
 void *leap_raw_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
@@ -149,25 +143,12 @@ void *leap_raw_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t o
 
 	if (p == MAP_FAILED || flags & MAP_FIXED)
 		return p;
-	i = __atomic_fetch_add(&nown, 1, __ATOMIC_RELAXED);
-	if (i < OWN_MAX) {
-		own[i].addr = p;
-		__atomic_store_n(&own[i].len, len, __ATOMIC_RELEASE);
+	i = __atomic_fetch_add(&hooks_own_memory.n, 1, __ATOMIC_RELAXED);
+	if (i < HOOKS_OWN_MAX) {
+		hooks_own_memory.range[i].addr = p;
+		__atomic_store_n(&hooks_own_memory.range[i].len, len, __ATOMIC_RELEASE);
 	}
 	return p;
-}
-
-bool hooks_own(const void *p)
-{
-	unsigned n = __atomic_load_n(&nown, __ATOMIC_RELAXED);
-
-	if (n > OWN_MAX) /* too many to know: take it for jemalloc's */
-		return true;
-	for (unsigned i = 0; i < n; i++)
-		if ((uintptr_t)p - (uintptr_t)own[i].addr <
-		    __atomic_load_n(&own[i].len, __ATOMIC_ACQUIRE))
-			return true;
-	return false;
 }
 
 int leap_raw_munmap(void *addr, size_t len)
