@@ -55,7 +55,7 @@ struct port {
 struct lane {
 	struct port *port;
 	bool busy;
-	struct io *pending, **pending_end;
+	struct io_list pending;
 	struct store_user user;
 };
 
@@ -296,7 +296,6 @@ static int loop_lane_open(struct port *port, enum lane_kind kind, struct lane **
 	if (!lane)
 		return error_set(ENOMEM, "out of memory for a lane to the loop: donor");
 	lane->port = port;
-	lane->pending_end = &lane->pending;
 	r = port->compress ? store_user_open(&port->store, &lane->user) : 0;
 	if (r) {
 		mem_free(lane);
@@ -354,21 +353,13 @@ static int run(struct lane *lane, const struct io *io)
 /* A request that done() submits waits for its turn: no recursion, however long the chain. */
 static void loop_submit(struct lane *lane, struct io *io)
 {
-	io->next = NULL;
-	if (lane->busy) {
-		*lane->pending_end = io;
-		lane->pending_end = &io->next;
+	io_list_add(&lane->pending, io);
+	if (lane->busy)
 		return;
-	}
 	lane->busy = true;
-	while (io) {
+	while ((io = io_list_pop(&lane->pending))) {
 		io->status = run(lane, io);
 		io->done(io);
-		io = lane->pending;
-		if (io)
-			lane->pending = io->next;
-		if (!lane->pending)
-			lane->pending_end = &lane->pending;
 	}
 	lane->busy = false;
 }

@@ -56,7 +56,7 @@ struct port {
 struct lane {
 	struct port *port;
 	bool busy;
-	struct io *pending, **pending_end;
+	struct io_list pending;
 };
 
 #define SLABS_BYTES (PROTO_SLABS_MAX * sizeof(struct shm_slab *))
@@ -264,7 +264,6 @@ static int shm_lane_open(struct port *port, enum lane_kind kind, struct lane **r
 	if (!lane)
 		return error_set(ENOMEM, "out of memory for a lane to donor %s", port->text);
 	lane->port = port;
-	lane->pending_end = &lane->pending;
 	*ret_lane = lane;
 	return 0;
 }
@@ -321,21 +320,13 @@ static int run(struct port *port, const struct io *io)
 /* A request that done() submits waits for its turn: no recursion, however long the chain. */
 static void shm_submit(struct lane *lane, struct io *io)
 {
-	io->next = NULL;
-	if (lane->busy) {
-		*lane->pending_end = io;
-		lane->pending_end = &io->next;
+	io_list_add(&lane->pending, io);
+	if (lane->busy)
 		return;
-	}
 	lane->busy = true;
-	while (io) {
+	while ((io = io_list_pop(&lane->pending))) {
 		io->status = run(lane->port, io);
 		io->done(io);
-		io = lane->pending;
-		if (io)
-			lane->pending = io->next;
-		if (!lane->pending)
-			lane->pending_end = &lane->pending;
 	}
 	lane->busy = false;
 }
