@@ -75,6 +75,23 @@ void plan_forget(struct shard *shard, struct leap_region *region)
 	windows_forget(&shard->windows, region);
 }
 
+/* A pattern is cut before its first page outside. */
+static bool clip_pattern(struct leap_region *region, size_t begin, size_t end,
+			 struct prefetch_plan *plan)
+{
+	uint32_t count = 0;
+
+	plan->start -= vpn(region, 0);
+	for (; count < plan->count; count++) {
+		uint64_t index = prefetch_nth(plan, count);
+
+		if (index < begin || index >= end)
+			break;
+	}
+	plan->count = count;
+	return count;
+}
+
 /* Clips the wish to what this shard serves of the region, in page indexes. */
 static bool clip(struct leap_region *region, size_t near, struct prefetch_plan *plan)
 {
@@ -85,6 +102,8 @@ static bool clip(struct leap_region *region, size_t near, struct prefetch_plan *
 
 	if (!plan->count || !plan->delta)
 		return false;
+	if (plan->nsteps > 1)
+		return clip_pattern(region, begin, end, plan);
 	while (plan->count && (first < (int64_t)begin || first >= (int64_t)end)) {
 		int64_t next = first + plan->delta;
 
@@ -148,10 +167,16 @@ void plan_hit(struct shard *shard, struct leap_region *region, size_t index, boo
 	ask(shard, region, index, &access, &ignored);
 }
 
+static size_t nth(const struct prefetch_plan *plan, uint32_t k)
+{
+	return (size_t)prefetch_nth(plan, k);
+}
+
 bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, bool write,
 		 uint32_t thread, struct plan_todo *ret_todo)
 {
 	struct window *w = window_find(&shard->windows, region, index);
+	struct prefetch_plan window;
 	struct prefetch_access access = {
 		.kind = PREFETCH_MARKER,
 		.page = vpn(region, index),
@@ -162,12 +187,15 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 	page_set_flags(&region->pages[index], 0, PAGE_MARKER);
 	if (!w)
 		return false;
-	access.credit = w->count;
-	access.delta = w->delta;
-	access.frontier = vpn(region, w->frontier);
+	window = w->plan;
+	window.start += vpn(region, 0);
+	access.credit = window.count;
+	access.delta = window.delta;
+	access.frontier = prefetch_nth(&window, window.count - 1);
+	access.window = &window;
 	shard->count.markers++;
-	for (uint32_t k = 0; k < w->count; k++) {
-		struct page *page = &region->pages[(size_t)((int64_t)w->first + k * w->delta)];
+	for (uint32_t k = 0; k < w->plan.count; k++) {
+		struct page *page = &region->pages[nth(&w->plan, k)];
 
 		shard->count.prefetch_hits += page_has(page, PAGE_PREFETCHED);
 		page_set_flags(page, 0, PAGE_PREFETCHED);
@@ -183,11 +211,6 @@ void plan_unused(struct shard *shard, struct leap_region *region, uint32_t count
 	shard->count.prefetch_unused += count;
 	if (count && view->history)
 		view->ops->unused(view->history, count);
-}
-
-static size_t nth(const struct prefetch_plan *plan, uint32_t k)
-{
-	return (size_t)((int64_t)plan->start + (int64_t)k * plan->delta);
 }
 
 /* Chooses the marker at or behind the middle of the window; NULL when all of it is mapped. */
@@ -211,10 +234,7 @@ static struct window *place_marker(struct shard *shard, const struct plan_todo *
 		page_set_flags(page, PAGE_MARKER, 0);
 		w->region = region;
 		w->marker = nth(plan, k);
-		w->first = plan->start;
-		w->delta = plan->delta;
-		w->count = plan->count;
-		w->frontier = nth(plan, plan->count - 1);
+		w->plan = *plan;
 		return w;
 	}
 	return NULL;
@@ -345,14 +365,12 @@ static void shorten(struct shard *shard, struct window *w, const struct prefetch
 		return;
 	}
 	end = &w->region->pages[nth(plan, brought)];
-	w->count = brought ? brought : 1;
-	w->frontier = nth(plan, brought ? brought - 1 : 0);
+	w->plan.count = brought ? brought : 1;
 	if (brought <= plan->count / 2 && page_state(end) == PAGE_REMOTE) {
 		page_set_flags(&w->region->pages[w->marker], 0, PAGE_MARKER);
 		page_set_flags(end, PAGE_MARKER, 0);
 		w->marker = nth(plan, brought);
-		w->frontier = w->marker;
-		w->count = brought + 1;
+		w->plan.count = brought + 1;
 	}
 	lock_release(&shard->lock);
 }

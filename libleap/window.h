@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "libleap/prefetch/prefetch.h"
 
 #define WINDOWS_MAX 64
 
@@ -19,11 +20,8 @@ struct leap_region;
 struct window {
 	struct leap_region *region; /* NULL: free */
 	size_t marker;              /* page index of the marker */
-	size_t first;
-	size_t frontier; /* last page */
-	int64_t delta;
-	uint32_t count; /* pages of the window */
-	uint64_t born;  /* running number, for replacement */
+	struct prefetch_plan plan;  /* in page indexes of the region; count >= 1 */
+	uint64_t born;              /* running number, for replacement */
 };
 
 struct windows {

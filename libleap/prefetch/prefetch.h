@@ -25,21 +25,42 @@ enum prefetch_kind {
 			    continues behind `frontier` */
 };
 
+/*
+ * Pages to read, in the order in which they are expected: those of a stride, or of a pattern of steps that
+ * repeats. Page k is start + (k / n) * delta + offset[k % n], where n is nsteps, or 1 when nsteps is 0; so
+ * a plain stride needs start, delta and count only. offset[0] is 0, delta is not. The caller clips to the
+ * region and skips what is local.
+ */
+#define PREFETCH_STEPS_MAX 16
+
+struct prefetch_plan {
+	uint64_t start;
+	int64_t delta;
+	uint32_t count;  /* 0: nothing */
+	uint32_t tag;    /* the policy's own: comes back with the window's marker */
+	uint32_t nsteps; /* 0: a stride */
+	int32_t offset[PREFETCH_STEPS_MAX];
+};
+
+static inline uint64_t prefetch_nth(const struct prefetch_plan *plan, uint32_t k)
+{
+	if (plan->nsteps < 2)
+		return plan->start + k * (uint64_t)plan->delta;
+	return plan->start + k / plan->nsteps * (uint64_t)plan->delta +
+	       (uint64_t)(int64_t)plan->offset[k % plan->nsteps];
+}
+
 struct prefetch_access {
 	enum prefetch_kind kind;
 	uint64_t page; /* virtual page number touched */
 	uint32_t credit; /* MARKER: accesses it stands for (>= 1); the pages are page, page - delta, ... */
 	int64_t delta;     /* MARKER: the window's stride */
 	uint64_t frontier; /* MARKER: last page of the window */
-	uint32_t thread;   /* faulting thread's id, 0 = unknown */
+	/* MARKER: the window as it was brought; NULL when it was a plain stride of which no more is known. A
+	 * window may be one that another policy planned before this one was chosen: its tag is a hint. */
+	const struct prefetch_plan *window;
+	uint32_t thread; /* faulting thread's id, 0 = unknown */
 	bool write;
-};
-
-/* Read start + k * delta for k = 0 .. count-1. The caller clips to the region and skips what is local. */
-struct prefetch_plan {
-	uint64_t start;
-	int64_t delta;
-	uint32_t count; /* 0: nothing */
 };
 
 struct prefetch_params {
@@ -55,7 +76,7 @@ struct prefetcher_ops {
 	size_t (*state_bytes)(const struct prefetch_params *params);
 	/* state is zeroed. -EINVAL with the sentence set for parameters out of range. */
 	int (*init)(void *state, const struct prefetch_params *params);
-	/* Records the access and fills plan (count 0 = none). */
+	/* Records the access and fills plan, which the caller has zeroed (count 0 = none). */
 	void (*access)(void *state, const struct prefetch_access *access,
 		       struct prefetch_plan *plan);
 	/* count pages of earlier plans were dropped without having been touched. */

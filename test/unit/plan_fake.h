@@ -30,6 +30,7 @@ static struct extent extents[NEXTENTS];
 static struct {
 	struct prefetch_plan plan; /* the policy's answer, in page numbers */
 	struct prefetch_access heard;
+	struct prefetch_plan window; /* heard.window */
 	unsigned asked, inits, init_fails;
 	uint32_t unused;
 
@@ -63,6 +64,8 @@ static void policy_access(void *state, const struct prefetch_access *access,
 	assert_int_equal(*(char *)state, 1);
 	assert_int_equal(plan->count, 0);
 	fake.heard = *access;
+	if (access->window)
+		fake.window = *access->window;
 	fake.asked++;
 	*plan = fake.plan;
 }
@@ -215,7 +218,8 @@ static bool miss(size_t index, int64_t start, int64_t delta, uint32_t count, str
 {
 	bool some;
 
-	fake.plan = (struct prefetch_plan){BASE + (uint64_t)start, delta, count};
+	fake.plan = (struct prefetch_plan){
+		.start = BASE + (uint64_t)start, .delta = delta, .count = count};
 	lock_acquire(&shard.lock);
 	some = plan_miss(&shard, &region, index, true, 77, todo);
 	lock_release(&shard.lock);

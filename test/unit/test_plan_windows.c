@@ -100,7 +100,7 @@ static void test_marker_touched(void **state)
 	struct plan_todo todo;
 
 	bring_window(100, 97, -3, 20);
-	fake.plan = (struct prefetch_plan){BASE + 37, -3, 40};
+	fake.plan = (struct prefetch_plan){.start = BASE + 37, .delta = -3, .count = 40};
 	assert_true(page_has(&pages[97 - 30], PAGE_MARKER));
 	assert_true(touch_marker(97 - 30, &todo));
 	assert_int_equal(fake.heard.kind, PREFETCH_MARKER);
@@ -120,6 +120,53 @@ static void test_marker_touched(void **state)
 	/* the window is gone: a second touch tells nothing */
 	assert_false(touch_marker(67, &todo));
 	assert_int_equal(shard.count.markers, 1);
+}
+
+/* Three steps of 2 and one of 10, again and again: all of it is brought, credited and continued. */
+static void test_pattern(void **state)
+{
+	static const size_t expected[] = {30, 32, 34, 36, 48, 50, 52, 62};
+	struct prefetch_plan pattern = {BASE + 30, 16, 9, 7, 4, {0, 2, 4, 6}};
+	struct plan_todo todo;
+
+	fake.plan = pattern;
+	lock_acquire(&shard.lock);
+	assert_true(plan_miss(&shard, &region, 20, false, 0, &todo));
+	lock_release(&shard.lock);
+	plan_execute(&shard, &todo);
+	assert_int_equal(fake.nbrought, 8);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(fake.brought[i], expected[i]);
+	assert_true(page_has(&pages[46], PAGE_MARKER));
+	assert_true(touch_marker(46, &todo));
+	assert_int_equal(fake.heard.credit, 9);
+	assert_int_equal(fake.heard.delta, 16);
+	assert_int_equal(fake.heard.frontier, BASE + 62);
+	assert_int_equal(fake.window.start, BASE + 30);
+	assert_int_equal(fake.window.tag, 7);
+	assert_int_equal(fake.window.nsteps, 4);
+	assert_int_equal(shard.count.prefetch_hits, 8);
+	for (size_t i = 0; i < 100; i++)
+		assert_false(page_has(&pages[i], PAGE_PREFETCHED));
+}
+
+/* Cut before the first page that is not the region's, at either end. */
+static void test_pattern_clipped(void **state)
+{
+	struct prefetch_plan up = {BASE + NPAGES - 10, 16, 9, 0, 4, {0, 2, 4, 6}};
+	struct prefetch_plan down = {BASE + 5, -9, 100, 0, 2, {0, -3}};
+	struct plan_todo todo;
+	size_t indexes[] = {NPAGES - 12, 8, 8};
+
+	for (unsigned i = 0; i < 3; i++) {
+		fake.plan = i ? down : up;
+		if (i == 2)
+			fake.plan.start = BASE - 1; /* begins outside */
+		lock_acquire(&shard.lock);
+		assert_int_equal(plan_miss(&shard, &region, indexes[i], false, 0, &todo), i < 2);
+		lock_release(&shard.lock);
+		assert_int_equal(todo.plan.count, i == 0 ? 4 : i == 1 ? 2 : 0);
+	}
 }
 
 /* More windows than the table holds: the oldest loses its marker. */
@@ -273,6 +320,8 @@ int main(void)
 		TEST(test_partly_local),
 		TEST(test_limbo_is_rescued),
 		TEST(test_marker_touched),
+		TEST(test_pattern),
+		TEST(test_pattern_clipped),
 		TEST(test_many_windows),
 		TEST(test_cut_short),
 		TEST(test_no_room),
