@@ -4,13 +4,19 @@
 
 #include "libleap/prefetch/prefetch.h"
 
-#define POLICIES(X)  \
-	X(none)      \
-	X(readahead) \
-	X(majority)
+/* identifier, name */
+#define POLICIES(X)                       \
+	X(none, "none")                   \
+	X(nextn, "nextn")                 \
+	X(stride, "stride")               \
+	X(readahead, "readahead")         \
+	X(vma_readahead, "vma-readahead") \
+	X(majority, "majority")           \
+	X(streams, "streams")             \
+	X(adaptive, "adaptive")
 
-#define POLICY_ENTRY(name) &prefetcher_##name,
-#define POLICY_NAME(name)  ", " #name
+#define POLICY_ENTRY(id, name) &prefetcher_##id,
+#define POLICY_NAME(id, name)  ", " name
 
 static const struct prefetcher_ops *const policies[] = {POLICIES(POLICY_ENTRY)};
 static const char names[] = POLICIES(POLICY_NAME);

@@ -50,6 +50,19 @@ static inline uint64_t prefetch_nth(const struct prefetch_plan *plan, uint32_t k
 	       (uint64_t)(int64_t)plan->offset[k % plan->nsteps];
 }
 
+/* At most count pages that come behind those of window. */
+static inline void prefetch_continue(const struct prefetch_plan *window, uint32_t count,
+				     struct prefetch_plan *ret_plan)
+{
+	struct prefetch_plan next = *window;
+
+	next.start = prefetch_nth(window, window->count);
+	next.count = count;
+	for (uint32_t i = 1; i < window->nsteps; i++)
+		next.offset[i] = (int32_t)(prefetch_nth(window, window->count + i) - next.start);
+	*ret_plan = next;
+}
+
 struct prefetch_access {
 	enum prefetch_kind kind;
 	uint64_t page; /* virtual page number touched */
@@ -85,7 +98,9 @@ struct prefetcher_ops {
 	void (*peek)(const void *state, int64_t *ret_trend, uint32_t *ret_window);
 };
 
-extern const struct prefetcher_ops prefetcher_none, prefetcher_readahead, prefetcher_majority;
+extern const struct prefetcher_ops prefetcher_none, prefetcher_nextn, prefetcher_stride,
+	prefetcher_readahead, prefetcher_vma_readahead, prefetcher_majority, prefetcher_streams,
+	prefetcher_adaptive;
 
 /* NULL when there is none of that name. */
 const struct prefetcher_ops *prefetcher_find(const char *name);

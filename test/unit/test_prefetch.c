@@ -505,7 +505,7 @@ static void test_registry(void **state)
 		assert_int_equal(ops->size, sizeof(*ops));
 		assert_true(ops->state_bytes(&marker_params) > 0);
 	}
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 8);
 	assert_ptr_equal(prefetcher_find("majority"), &prefetcher_majority);
 	assert_ptr_equal(prefetcher_find("readahead"), &prefetcher_readahead);
 	assert_ptr_equal(prefetcher_find("none"), &prefetcher_none);

@@ -42,9 +42,8 @@ struct model {
 	bool cache;
 	uint8_t *state;
 	struct model_window {
-		uint64_t marker, frontier;
-		int64_t delta;
-		uint32_t count;
+		uint64_t marker;
+		struct prefetch_plan plan;
 	} window[MODEL_WINDOWS];
 	unsigned next_window;
 	uint64_t accesses, misses, markers, hits, brought, used;
@@ -79,7 +78,7 @@ static void model_bring(struct model *m, const struct prefetch_plan *plan)
 	struct model_window *w;
 
 	for (uint32_t k = 0; k < plan->count; k++) {
-		uint64_t page = plan->start + k * (uint64_t)plan->delta - MODEL_BASE;
+		uint64_t page = prefetch_nth(plan, k) - MODEL_BASE;
 
 		if (page >= MODEL_PAGES || m->state[page] != REMOTE)
 			continue;
@@ -92,20 +91,21 @@ static void model_bring(struct model *m, const struct prefetch_plan *plan)
 		return;
 	w = &m->window[m->next_window++ % MODEL_WINDOWS];
 	w->marker = marker + 1; /* 0: none */
-	w->frontier = plan->start + (plan->count - 1) * (uint64_t)plan->delta;
-	w->delta = plan->delta;
-	w->count = plan->count;
+	w->plan = *plan;
 }
 
 static bool model_marker(struct model *m, uint64_t page, struct prefetch_access *access)
 {
 	for (int i = 0; i < MODEL_WINDOWS; i++)
 		if (m->window[i].marker == page + 1) {
+			const struct prefetch_plan *window = &m->window[i].plan;
+
 			m->window[i].marker = 0;
 			access->kind = PREFETCH_MARKER;
-			access->credit = m->window[i].count;
-			access->delta = m->window[i].delta;
-			access->frontier = m->window[i].frontier;
+			access->credit = window->count;
+			access->delta = window->delta;
+			access->frontier = prefetch_nth(window, window->count - 1);
+			access->window = window;
 			return true;
 		}
 	return false;
@@ -197,8 +197,10 @@ static void random_accesses(struct model *m, uint64_t n)
 
 static void test_random_accesses_bring_next_to_nothing(void **state)
 {
-	const struct prefetcher_ops *const policies[] = {&prefetcher_majority,
-							 &prefetcher_readahead, &prefetcher_none};
+	const struct prefetcher_ops *const policies[] = {
+		&prefetcher_majority, &prefetcher_readahead, &prefetcher_vma_readahead,
+		&prefetcher_stride,   &prefetcher_none,
+	};
 
 	for (unsigned i = 0; i < ELEMENTS(policies); i++)
 		for (int cache = 0; cache < 2; cache++) {
@@ -311,6 +313,31 @@ static void test_interleaved_streams(void **state)
 	}
 }
 
+/* Streams in turn are covered by those who tell them apart, beside random accesses, too. */
+static void test_streams_in_turn(void **state)
+{
+	const struct prefetcher_ops *const policies[] = {&prefetcher_streams, &prefetcher_adaptive};
+
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t next[4] = {0, 100000, 300000, 600000};
+		bool cache = i % 2;
+		struct model m;
+
+		model_init(&m, policies[i / 2], cache ? &cache_params : &marker_params, cache);
+		for (int n = 0; n < 50000; n++)
+			model_access(&m, next[n % 4] += n % 4 + 1);
+		assert_true(coverage(&m) >= (cache ? 880 : 995));
+		assert_true(accuracy(&m) >= 900);
+		model_free(&m);
+
+		model_init(&m, policies[i / 2], cache ? &cache_params : &marker_params, cache);
+		noisy_scan(&m, 50, 60000);
+		assert_in_range(coverage(&m), cache ? 430 : 480, 520);
+		assert_true(accuracy(&m) >= 900);
+		model_free(&m);
+	}
+}
+
 /* Runs of 100 pages at random places: the windows of misses grow by what earlier ones were worth. */
 static void test_runs_grow_the_first_window(void **state)
 {
@@ -391,6 +418,7 @@ int main(void)
 		cmocka_unit_test(test_marker_mode_scan),
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_interleaved_streams),
+		cmocka_unit_test(test_streams_in_turn),
 		cmocka_unit_test(test_runs_grow_the_first_window),
 		cmocka_unit_test(test_changing_stride),
 		cmocka_unit_test(test_readahead_scan),

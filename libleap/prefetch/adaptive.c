@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * adaptive.c - the policy that would have done best lately.
+ *
+ * Every candidate has a shadow: an instance that hears of the accesses and plans, but whose plans only mark a
+ * table. An access to a page that it has marked is a hit of that shadow, one that it has not is a miss.
+ * The candidate in charge has a second instance, which plans for real. After every EPOCH accesses the shadows
+ * are compared by their benefit, which is the hits less a quarter of the pages brought for nothing, each epoch
+ * weighing half as much as the one behind it. Another candidate takes charge when it was better by a margin
+ * in several epochs running. "none" is one of the candidates: nothing for nothing.
+ *
+ * What shadows hear: misses and, in cache mode, hits: every access to a page that is not local. A touched marker
+ * is replayed page by page while windows are small. Large windows are not: they were earned by windows
+ * that were used up, their pages would be hits of any candidate that could follow them, and replaying them
+ * would cost more than it tells.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "libleap/error.h"
+#include "libleap/prefetch/prefetch.h"
+
+#define EPOCH         256
+#define WASTE_SHARE   4  /* so many pages for nothing outweigh a hit */
+#define MARGIN_SHARE  16 /* better by 1/16 of the accesses */
+#define EPOCHS_AHEAD  2  /* running */
+#define REPLAY_MAX    32 /* pages of a marker's window */
+#define TABLE_BITS    11
+#define SHADOW_WINDOW 8
+#define FIRST         4 /* candidate in charge at the start */
+
+static const struct prefetcher_ops *const candidates[] = {
+	&prefetcher_none,     &prefetcher_stride,  &prefetcher_readahead,
+	&prefetcher_majority, &prefetcher_streams,
+};
+#define CANDIDATES ((uint32_t)(sizeof(candidates) / sizeof(candidates[0])))
+
+/* A set of pages that forgets: a page may push another one out. */
+struct table {
+	uint32_t key[1 << TABLE_BITS]; /* 0: free */
+};
+
+struct shadow {
+	struct table marked;
+	uint32_t hits, brought; /* this epoch */
+	int32_t benefit;        /* times WASTE_SHARE; halved each epoch */
+	uint32_t at;            /* where its instance lies */
+};
+
+struct adaptive {
+	struct prefetch_params params;
+	uint32_t live;      /* candidate in charge */
+	uint32_t live_at;   /* where its real instance lies */
+	uint32_t live_size; /* room for it */
+	uint32_t rival, rival_epochs;
+	uint32_t accesses; /* this epoch */
+	struct table recent;
+	struct shadow shadow[CANDIDATES];
+	/* then the instances */
+};
+
+static const struct prefetch_params shadow_params = {
+	.history_size = 32,
+	.history_split = 8,
+	.window_max = SHADOW_WINDOW,
+};
+
+static size_t aligned(size_t bytes)
+{
+	return (bytes + 15) / 16 * 16;
+}
+
+static size_t live_bytes(const struct prefetch_params *params)
+{
+	size_t most = 0;
+
+	for (uint32_t i = 0; i < CANDIDATES; i++) {
+		size_t bytes = aligned(candidates[i]->state_bytes(params));
+
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}
+
+static size_t state_bytes(const struct prefetch_params *params)
+{
+	size_t bytes = aligned(sizeof(struct adaptive)) + live_bytes(params);
+
+	for (uint32_t i = 0; i < CANDIDATES; i++)
+		bytes += aligned(candidates[i]->state_bytes(&shadow_params));
+	return bytes;
+}
+
+static void *at(struct adaptive *a, uint32_t where)
+{
+	return (char *)a + where;
+}
+
+static int init(void *state, const struct prefetch_params *params)
+{
+	struct adaptive *a = state;
+	size_t where = aligned(sizeof(*a));
+	int err;
+
+	a->params = *params;
+	a->live_at = (uint32_t)where;
+	a->live_size = (uint32_t)live_bytes(params);
+	/* all of them, so that taking charge cannot fail */
+	for (uint32_t i = 0; i < CANDIDATES; i++) {
+		memset(at(a, a->live_at), 0, a->live_size);
+		err = candidates[i]->init(at(a, a->live_at), params);
+		if (err)
+			return err;
+	}
+	a->live = FIRST;
+	memset(at(a, a->live_at), 0, a->live_size);
+	candidates[FIRST]->init(at(a, a->live_at), params);
+	where += a->live_size;
+	for (uint32_t i = 0; i < CANDIDATES; i++) {
+		a->shadow[i].at = (uint32_t)where;
+		err = candidates[i]->init(at(a, a->shadow[i].at), &shadow_params);
+		if (err)
+			return err;
+		where += aligned(candidates[i]->state_bytes(&shadow_params));
+	}
+	return 0;
+}
+
+/* Key of a page, never 0; its place is the top bits. */
+static uint32_t key_of(uint64_t page)
+{
+	return (uint32_t)(page * 0x9e3779b97f4a7c15ull >> 32) | 1;
+}
+
+static uint32_t *slot(struct table *t, uint32_t key)
+{
+	return &t->key[key >> (32 - TABLE_BITS)];
+}
+
+static bool has(struct table *t, uint32_t key)
+{
+	return *slot(t, key) == key;
+}
+
+static void shadow_bring(struct adaptive *a, uint32_t i, const struct prefetch_plan *plan)
+{
+	struct shadow *s = &a->shadow[i];
+
+	for (uint32_t k = 0; k < plan->count; k++) {
+		uint32_t key = key_of(prefetch_nth(plan, k)), *place = slot(&s->marked, key);
+
+		if (*place == key || has(&a->recent, key))
+			continue; /* it is there */
+		if (*place)
+			candidates[i]->unused(at(a, s->at), 1);
+		*place = key;
+		s->brought++;
+	}
+}
+
+static void take_charge(struct adaptive *a, uint32_t i)
+{
+	a->live = i;
+	a->rival_epochs = 0;
+	memset(at(a, a->live_at), 0, a->live_size);
+	candidates[i]->init(at(a, a->live_at), &a->params);
+}
+
+static void compare(struct adaptive *a)
+{
+	uint32_t best = 0;
+
+	for (uint32_t i = 0; i < CANDIDATES; i++) {
+		struct shadow *s = &a->shadow[i];
+		int32_t gain = (int32_t)(s->hits * (WASTE_SHARE + 1)) - (int32_t)s->brought;
+
+		s->benefit = s->benefit / 2 + gain;
+		s->hits = s->brought = 0;
+		if (s->benefit >= a->shadow[best].benefit)
+			best = i;
+	}
+	a->accesses = 0;
+	if (a->shadow[best].benefit <
+	    a->shadow[a->live].benefit + WASTE_SHARE * EPOCH / MARGIN_SHARE) {
+		a->rival_epochs = 0;
+		return;
+	}
+	a->rival_epochs = best == a->rival ? a->rival_epochs + 1 : 1;
+	a->rival = best;
+	if (a->rival_epochs >= EPOCHS_AHEAD)
+		take_charge(a, best);
+}
+
+/* One access, to all shadows. */
+static void observe(struct adaptive *a, uint64_t page, uint32_t thread, bool write)
+{
+	uint32_t key = key_of(page);
+
+	for (uint32_t i = 1; i < CANDIDATES; i++) { /* "none" needs no shadow */
+		struct shadow *s = &a->shadow[i];
+		struct prefetch_access shown = {
+			.kind = has(&s->marked, key) ? PREFETCH_HIT : PREFETCH_MISS,
+			.page = page,
+			.thread = thread,
+			.write = write,
+		};
+		struct prefetch_plan plan = {0};
+
+		if (shown.kind == PREFETCH_HIT) {
+			*slot(&s->marked, key) = 0;
+			s->hits++;
+		}
+		candidates[i]->access(at(a, s->at), &shown, &plan);
+		shadow_bring(a, i, &plan);
+	}
+	*slot(&a->recent, key) = key;
+	if (++a->accesses == EPOCH)
+		compare(a);
+}
+
+static void access(void *state, const struct prefetch_access *access, struct prefetch_plan *plan)
+{
+	struct adaptive *a = state;
+	const struct prefetch_plan *w = access->window;
+
+	if (access->kind != PREFETCH_MARKER)
+		observe(a, access->page, access->thread, access->write);
+	else if (w && w->count <= REPLAY_MAX)
+		for (uint32_t k = 0; k < w->count; k++)
+			observe(a, prefetch_nth(w, k), access->thread, access->write);
+	*plan = (struct prefetch_plan){0};
+	candidates[a->live]->access(at(a, a->live_at), access, plan);
+}
+
+static void unused(void *state, uint32_t count)
+{
+	struct adaptive *a = state;
+
+	candidates[a->live]->unused(at(a, a->live_at), count);
+}
+
+static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
+{
+	const struct adaptive *a = state;
+
+	candidates[a->live]->peek((const char *)a + a->live_at, ret_trend, ret_window);
+}
+
+const struct prefetcher_ops prefetcher_adaptive = {
+	.size = sizeof(prefetcher_adaptive),
+	.name = "adaptive",
+	.state_bytes = state_bytes,
+	.init = init,
+	.access = access,
+	.unused = unused,
+	.peek = peek,
+};
