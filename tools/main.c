@@ -14,6 +14,8 @@ static const struct command commands[] = {
 	{"ctl", "read and change options of a running program", ctl_main},
 	{"probe", "show what this machine can do, and what is missing", probe_main},
 	{"bench", "measure: leap bench micro", bench_main},
+	{"sim", "run prefetch policies over a trace of page accesses", sim_main},
+	{"trace", "convert traces: leap trace convert", trace_main},
 };
 
 static void usage(FILE *out)

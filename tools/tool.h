@@ -27,6 +27,8 @@ int stat_main(int argc, char **argv);
 int ctl_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
+int sim_main(int argc, char **argv);
+int trace_main(int argc, char **argv);
 
 /* "leap COMMAND: sentence" on stderr; returns status. The command is the one that main.c runs. */
 int tool_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));

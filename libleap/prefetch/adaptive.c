@@ -10,9 +10,13 @@
  * in several epochs running. "none" is one of the candidates: nothing for nothing.
  *
  * What shadows hear: misses and, in cache mode, hits: every access to a page that is not local. A touched marker
- * is replayed page by page while windows are small. Large windows are not: they were earned by windows
- * that were used up, their pages would be hits of any candidate that could follow them, and replaying them
- * would cost more than it tells.
+ * is replayed page by page while windows are small. Of large windows only the last pages are, without
+ * being counted, so that shadows know where accesses are: such windows were earned by windows that
+ * were used up, and replaying them would cost more than it tells.
+ *
+ * Shadows plan small windows. What large ones are worth shows on the candidate in charge alone: pages that it
+ * drops beyond a quarter of those used, and beyond what its shadow wastes, are its handicap in comparisons. It is
+ * remembered for long after another has taken charge.
  */
 #include <errno.h>
 #include <string.h>
@@ -25,6 +29,8 @@
 #define MARGIN_SHARE  16 /* better by 1/16 of the accesses */
 #define EPOCHS_AHEAD  2  /* running */
 #define REPLAY_MAX    32 /* pages of a marker's window */
+#define TAIL          4  /* pages of a larger one */
+#define HANDICAP_KEPT 64 /* 1/64 of it is forgotten in an epoch */
 #define TABLE_BITS    11
 #define SHADOW_WINDOW 8
 #define FIRST         4 /* candidate in charge at the start */
@@ -44,6 +50,7 @@ struct shadow {
 	struct table marked;
 	uint32_t hits, brought; /* this epoch */
 	int32_t benefit;        /* times WASTE_SHARE; halved each epoch */
+	int32_t handicap;       /* in the same unit, of the same weight */
 	uint32_t at;            /* where its instance lies */
 };
 
@@ -53,7 +60,8 @@ struct adaptive {
 	uint32_t live_at;   /* where its real instance lies */
 	uint32_t live_size; /* room for it */
 	uint32_t rival, rival_epochs;
-	uint32_t accesses; /* this epoch */
+	uint32_t accesses;     /* this epoch */
+	uint32_t used, wasted; /* pages of the candidate in charge, this epoch */
 	struct table recent;
 	struct shadow shadow[CANDIDATES];
 	/* then the instances */
@@ -166,22 +174,43 @@ static void take_charge(struct adaptive *a, uint32_t i)
 	candidates[i]->init(at(a, a->live_at), &a->params);
 }
 
+/* What the candidate in charge wastes that its shadow does not. */
+static void handicap(struct adaptive *a)
+{
+	struct shadow *s = &a->shadow[a->live];
+	uint32_t expected =
+		a->used / WASTE_SHARE + (s->brought > s->hits ? s->brought - s->hits : 0);
+	int32_t excess = a->wasted > expected ? (int32_t)(a->wasted - expected) : 0;
+
+	for (uint32_t i = 0; i < CANDIDATES; i++)
+		a->shadow[i].handicap -= a->shadow[i].handicap / HANDICAP_KEPT;
+	if (2 * excess > s->handicap)
+		s->handicap += (2 * excess - s->handicap + 3) / 4;
+	a->used = a->wasted = 0;
+}
+
+static int32_t worth(const struct adaptive *a, uint32_t i)
+{
+	return a->shadow[i].benefit - a->shadow[i].handicap;
+}
+
+/* The end of an epoch. */
 static void compare(struct adaptive *a)
 {
 	uint32_t best = 0;
 
+	handicap(a);
 	for (uint32_t i = 0; i < CANDIDATES; i++) {
 		struct shadow *s = &a->shadow[i];
 		int32_t gain = (int32_t)(s->hits * (WASTE_SHARE + 1)) - (int32_t)s->brought;
 
 		s->benefit = s->benefit / 2 + gain;
 		s->hits = s->brought = 0;
-		if (s->benefit >= a->shadow[best].benefit)
+		if (worth(a, i) >= worth(a, best))
 			best = i;
 	}
 	a->accesses = 0;
-	if (a->shadow[best].benefit <
-	    a->shadow[a->live].benefit + WASTE_SHARE * EPOCH / MARGIN_SHARE) {
+	if (worth(a, best) < worth(a, a->live) + WASTE_SHARE * EPOCH / MARGIN_SHARE) {
 		a->rival_epochs = 0;
 		return;
 	}
@@ -192,7 +221,8 @@ static void compare(struct adaptive *a)
 }
 
 /* One access, to all shadows. */
-static void observe(struct adaptive *a, uint64_t page, uint32_t thread, bool write)
+static void observe(struct adaptive *a, uint64_t page, const struct prefetch_access *real,
+		    bool counted)
 {
 	uint32_t key = key_of(page);
 
@@ -201,33 +231,49 @@ static void observe(struct adaptive *a, uint64_t page, uint32_t thread, bool wri
 		struct prefetch_access shown = {
 			.kind = has(&s->marked, key) ? PREFETCH_HIT : PREFETCH_MISS,
 			.page = page,
-			.thread = thread,
-			.write = write,
+			.thread = real->thread,
+			.write = real->write,
 		};
 		struct prefetch_plan plan = {0};
+		uint32_t brought = s->brought;
 
 		if (shown.kind == PREFETCH_HIT) {
 			*slot(&s->marked, key) = 0;
-			s->hits++;
+			s->hits += counted;
 		}
 		candidates[i]->access(at(a, s->at), &shown, &plan);
 		shadow_bring(a, i, &plan);
+		if (!counted)
+			s->brought = brought;
 	}
 	*slot(&a->recent, key) = key;
-	if (++a->accesses == EPOCH)
+	a->accesses += counted;
+	if (a->accesses == EPOCH)
 		compare(a);
+}
+
+/* The pages that a marker stands for. */
+static void replay(struct adaptive *a, const struct prefetch_access *access)
+{
+	const struct prefetch_plan *w = access->window;
+	bool small = w && w->count <= REPLAY_MAX;
+
+	a->used += access->credit;
+	if (!w)
+		return;
+	for (uint32_t k = small ? 0 : w->count - TAIL; k < w->count; k++)
+		observe(a, prefetch_nth(w, k), access, small);
 }
 
 static void access(void *state, const struct prefetch_access *access, struct prefetch_plan *plan)
 {
 	struct adaptive *a = state;
-	const struct prefetch_plan *w = access->window;
 
-	if (access->kind != PREFETCH_MARKER)
-		observe(a, access->page, access->thread, access->write);
-	else if (w && w->count <= REPLAY_MAX)
-		for (uint32_t k = 0; k < w->count; k++)
-			observe(a, prefetch_nth(w, k), access->thread, access->write);
+	a->used += access->kind == PREFETCH_HIT;
+	if (access->kind == PREFETCH_MARKER)
+		replay(a, access);
+	else
+		observe(a, access->page, access, true);
 	*plan = (struct prefetch_plan){0};
 	candidates[a->live]->access(at(a, a->live_at), access, plan);
 }
@@ -237,6 +283,9 @@ static void unused(void *state, uint32_t count)
 	struct adaptive *a = state;
 
 	candidates[a->live]->unused(at(a, a->live_at), count);
+	a->wasted += count < EPOCH ? count : EPOCH;
+	if (a->wasted >= EPOCH)
+		compare(a);
 }
 
 static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)

@@ -15,12 +15,15 @@
  *            furthest page.
  *   hope     along the last trend, as the paper does.
  *
- * Steps longer than NEAR join no stream. Accesses of that kind share one more history, `far`, for a trend
- * of its own; those that follow it begin no stream.
+ * Steps longer than NEAR join no stream. Accesses of that kind share one more history, `far`. Once FAR_PROOF of
+ * its steps in a row are the same, it is a stream of its own, and what belongs to it begins no other.
  *
  * Markers: the window's tag names the stream. The accesses that the marker stands for are recorded, and the
  * stream's last page is the window's last, since that is where its next miss is expected. How far
- * a marker's window may reach is one limit for all streams, since what is dropped untouched is not told apart.
+ * a marker's window may reach is one limit for all streams, since what is dropped untouched is not told apart. It
+ * is halved when a window's worth of pages was dropped, and tried at the double again after so many windows were used
+ * up without; each time that fails the next try comes later. Several streams whose windows do not fit into the
+ * room for pages ahead of their use thus settle for windows that do.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,16 +32,19 @@
 #include "libleap/prefetch/majority_core.h"
 #include "libleap/prefetch/prefetch.h"
 
-#define WINDOW_MAX  512
-#define STREAMS     64
-#define FAR         STREAMS /* index of the history of far steps */
-#define NEAR        64
-#define HISTORY     32
-#define SPLIT       8
-#define RIPPLE      16
-#define RIPPLE_STEP 8
-#define NOWHERE     (~0ull >> 1) /* near to no page */
-#define GENERATIONS 0xffff
+#define WINDOW_MAX   512
+#define STREAMS      64
+#define FAR          STREAMS /* index of the history of far steps */
+#define NEAR         64
+#define HISTORY      32
+#define SPLIT        8
+#define FAR_PROOF    8
+#define RIPPLE       16
+#define RIPPLE_STEP  8
+#define NOWHERE      (~0ull >> 1) /* near to no page */
+#define GENERATIONS  0xffff
+#define PATIENCE     8    /* windows, at the start ... */
+#define PATIENCE_MAX 1024 /* ... and at last */
 
 struct streams {
 	uint64_t last[STREAMS]; /* page; NOWHERE: free */
@@ -46,8 +52,11 @@ struct streams {
 	uint16_t generation[STREAMS + 1];
 	uint32_t clock;
 	uint32_t window_max;
-	uint32_t limit, dropped; /* as in struct majority, for all streams */
-	int64_t trend;           /* for peek() */
+	uint32_t limit;    /* of a marker's window, 1 .. window_max */
+	uint32_t dropped;  /* weight of pages dropped untouched, not yet made up for */
+	uint32_t patience; /* windows of `limit` to be used up before it is doubled */
+	uint64_t used_up;  /* pages credited since the limit was changed */
+	int64_t trend;     /* for peek() */
 	uint32_t window;
 	/* then STREAMS + 1 times: struct majority with its ring */
 };
@@ -81,6 +90,7 @@ static int init(void *state, const struct prefetch_params *params)
 		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
 				 params->window_max, WINDOW_MAX);
 	s->window_max = s->limit = params->window_max;
+	s->patience = PATIENCE;
 	for (uint32_t i = 0; i < STREAMS; i++)
 		s->last[i] = NOWHERE;
 	begin(s, FAR);
@@ -138,7 +148,7 @@ static uint32_t stream_of(const struct streams *s, const struct prefetch_access 
 {
 	uint32_t i = a->window ? a->window->tag & 127 : STREAMS + 1;
 
-	if (i <= FAR && a->window->tag == tag_of(s, i))
+	if (i <= FAR && s->generation[i] && a->window->tag == tag_of(s, i))
 		return i;
 	return find(s, a->frontier);
 }
@@ -232,14 +242,27 @@ static void note(struct streams *s, uint32_t i, struct prefetch_plan *plan)
 		s->trend = plan->delta;
 }
 
-/* A miss near to no stream: perhaps a far step, else the beginning of a stream. */
+/* Whether the newest steps of the far history are all the same, and far. */
+static bool far_is_proven(const struct majority *m)
+{
+	int64_t step = m->fill >= FAR_PROOF ? majority_newest(m, 0) : 0;
+
+	if (step <= NEAR && step >= -NEAR)
+		return false;
+	for (uint32_t i = 1; i < FAR_PROOF; i++)
+		if (majority_newest(m, i) != step)
+			return false;
+	return true;
+}
+
+/* A miss near to no stream: a far step, or the beginning of a stream. */
 static void miss_far(struct streams *s, uint64_t page, struct prefetch_plan *plan)
 {
 	struct majority_window window = {0};
 	uint32_t i;
 
 	majority_miss(core(s, FAR), page, &window);
-	if (window.count) {
+	if (far_is_proven(core(s, FAR))) {
 		take(plan, &window);
 		note(s, FAR, plan);
 		return;
@@ -247,7 +270,8 @@ static void miss_far(struct streams *s, uint64_t page, struct prefetch_plan *pla
 	i = oldest(s);
 	begin(s, i);
 	touch(s, i, page);
-	majority_miss(core(s, i), page, &window);
+	majority_hit(core(s, i), page);
+	core(s, i)->hits = 0;
 	s->window = 0;
 }
 
@@ -296,11 +320,19 @@ static void marker_pattern(struct streams *s, struct majority *m,
 			m, (int64_t)(prefetch_nth(window, next) - prefetch_nth(window, next - 1)));
 	}
 	m->begun = true;
-	m->dropped -= window->count < m->dropped ? window->count : m->dropped;
-	prefetch_continue(window, majority_size_of_hits(window->count, m->limit), plan);
-	if (!m->dropped && window->count >= m->limit)
-		m->limit = m->limit > s->window_max / 2 ? s->window_max : m->limit * 2;
+	prefetch_continue(window, majority_size_of_hits(window->count, s->limit), plan);
 	m->last_window = plan->count;
+}
+
+/* A marker's window was used up: perhaps larger ones may be tried. */
+static void used_up(struct streams *s, uint32_t credit)
+{
+	s->dropped -= credit < s->dropped ? credit : s->dropped;
+	s->used_up += credit;
+	if (s->limit == s->window_max || s->used_up < (uint64_t)s->patience * s->limit)
+		return;
+	s->limit = s->limit > s->window_max / 2 ? s->window_max : s->limit * 2;
+	s->used_up = 0;
 }
 
 static void marker(struct streams *s, const struct prefetch_access *a, struct prefetch_plan *plan)
@@ -317,16 +349,14 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 		begin(s, i);
 	}
 	m = core(s, i);
-	m->limit = s->limit;
-	m->dropped = s->dropped;
 	if (pattern) {
 		marker_pattern(s, m, a->window, plan);
 	} else {
+		m->limit = s->limit; /* which is ours to change */
 		majority_marker(m, a->page, a->credit, a->delta, a->frontier, &window);
 		take(plan, &window);
 	}
-	s->limit = m->limit;
-	s->dropped = m->dropped;
+	used_up(s, a->credit);
 	m->last_page = a->frontier;
 	if (i != FAR)
 		touch(s, i, a->frontier);
@@ -356,13 +386,16 @@ static void access(void *state, const struct prefetch_access *a, struct prefetch
 static void unused(void *state, uint32_t count)
 {
 	struct streams *s = state;
-	struct majority *m = core(s, FAR);
+	uint64_t dropped = s->dropped + 2ull * count;
 
-	m->limit = s->limit;
-	m->dropped = s->dropped;
-	majority_unused(m, count);
-	s->limit = m->limit;
-	s->dropped = m->dropped;
+	while (dropped >= 2ull * s->limit && s->limit > 1) {
+		dropped -= 2ull * s->limit;
+		s->limit /= 2;
+		s->used_up = 0;
+		if (s->patience < PATIENCE_MAX)
+			s->patience *= 2;
+	}
+	s->dropped = dropped < 2ull * s->limit ? (uint32_t)dropped : 2 * s->limit;
 }
 
 static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)

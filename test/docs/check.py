@@ -134,7 +134,7 @@ def check_manuals():
                                     timeout=60)
             check(not result.stderr, "%s: %s" % (path.name, result.stderr[:300]))
         text = re.sub(r"\\f.|[\\]", "", path.read_text(encoding="utf-8"))
-        for name, section in re.findall(r"\b(leap(?:-donor)?)[ ]?\((\d)\)", text):
+        for name, section in re.findall(r"\b(leap(?:-donor|-trace)?)[ ]?\((\d)\)", text):
             check(pages.get(name) == section, "%s names %s(%s)" % (path.name, name, section))
 
 

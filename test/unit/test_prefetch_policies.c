@@ -356,9 +356,9 @@ static void test_streams_far_steps(void **state)
 	start(&prefetcher_streams, &cache_params);
 	for (uint64_t i = 0; i < 3; i++)
 		miss(100 + i);
-	for (uint64_t i = 0; i < 3; i++)
+	for (uint64_t i = 0; i < 8; i++)
 		check(miss(100000 + 500 * i), 0, 0, 0); /* the first step came from page 100 */
-	for (uint64_t i = 3; i < 200; i++)
+	for (uint64_t i = 8; i < 200; i++)
 		check(miss(100000 + 500 * i), (int64_t)(100000 + 500 * (i + 1)), 500, 1);
 	check(miss(103), 104, 1, 1);
 	stop();
@@ -378,6 +378,16 @@ static void test_streams_replacement(void **state)
 	check(miss(63 * 63 * 1000 + 3), 63 * 63 * 1000 + 4, 1, 1);
 	check(miss(3), 0, 0, 0);
 	check(miss(1003), 0, 0, 0);
+	stop();
+}
+
+/* Streams in turn at equal distances look like a far step for a while. */
+static void test_streams_at_equal_distances(void **state)
+{
+	start(&prefetcher_streams, &cache_params);
+	for (uint64_t i = 0; i < 20; i++)
+		for (uint64_t k = 0; k < 4; k++)
+			check(miss(k * 100000 + i), (int64_t)(k * 100000 + i + 1), 1, i >= 3);
 	stop();
 }
 
@@ -489,6 +499,7 @@ int main(void)
 		cmocka_unit_test(test_streams_ripple),
 		cmocka_unit_test(test_streams_far_steps),
 		cmocka_unit_test(test_streams_replacement),
+		cmocka_unit_test(test_streams_at_equal_distances),
 		cmocka_unit_test(test_markers_of_others),
 		cmocka_unit_test(test_any_access),
 		cmocka_unit_test(test_parameters),

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trace.h - the trace format LPT1: page accesses as the runtime sees them, and as `leap sim` replays them.
+ *
+ * Little-endian. A header of 64 bytes, a table of regions (56 bytes each), then records of 24 bytes in the order
+ * in which they happened. man/leap-trace.5 describes it for users. What is reserved is zero.
+ */
+#ifndef LEAP_TRACE_H
+#define LEAP_TRACE_H
+
+#include <stdint.h>
+
+#define TRACE_MAGIC   "LPT1"
+#define TRACE_VERSION 1
+
+enum trace_flag {
+	TRACE_TIMES = 1 << 0,    /* t_ns is valid */
+	TRACE_THREADS = 1 << 1,  /* tid is valid */
+	TRACE_ACCESSES = 1 << 2, /* full accesses, not only faults */
+	TRACE_WRITES = 1 << 3,   /* TRACE_RECORD_WRITE is valid */
+};
+
+struct trace_header {
+	char magic[4];
+	uint16_t version;
+	uint8_t page_shift;
+	uint8_t flags; /* enum trace_flag */
+	uint64_t n_records;
+	uint32_t n_regions;
+	uint32_t reserved0;
+	uint64_t footprint_pages; /* different pages accessed; 0: unknown */
+	uint64_t local_pages;     /* limit while it was recorded; 0: none */
+	char kind[8];             /* FAULT, ACCESS, BLOCK or KEY, padded with zeroes */
+	uint64_t dropped;         /* records that were lost while recording */
+	uint64_t reserved1;
+};
+
+struct trace_region {
+	uint32_t id; /* as in records, below 65536 */
+	uint32_t flags;
+	uint64_t first_vpn, pages;
+	char name[32]; /* ends with a zero */
+};
+
+enum trace_op {
+	TRACE_ACCESS,      /* a miss, or an access of a full trace */
+	TRACE_HIT,         /* first touch of a prefetched page */
+	TRACE_LATE_HIT,    /* the same, while it was on its way */
+	TRACE_WRITE_FAULT, /* an access, too */
+	TRACE_EVICT,
+	TRACE_ISSUE,  /* a prefetch was asked for */
+	TRACE_DONE,   /* it has come */
+	TRACE_UNUSED, /* it was dropped untouched */
+	TRACE_HINT,
+	TRACE_PHASE, /* a mark of the program's */
+	TRACE_OPS,
+};
+
+#define TRACE_RECORD_WRITE 1 /* in flags */
+
+struct trace_record {
+	uint64_t t_ns;
+	uint64_t vpn; /* virtual page number */
+	uint32_t tid;
+	uint16_t region;
+	uint8_t op;
+	uint8_t flags;
+};
+
+_Static_assert(sizeof(struct trace_header) == 64, "header");
+_Static_assert(sizeof(struct trace_region) == 56, "region");
+_Static_assert(sizeof(struct trace_record) == 24, "record");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "records are used as they are in the file");
+
+/* Whether the record is the program's touching a page. */
+static inline int trace_is_access(const struct trace_record *r)
+{
+	return r->op <= TRACE_WRITE_FAULT;
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sim_cells.c - see sim_cells.h. */
+#include "tools/sim_cells.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libleap/error.h"
+
+#define INDEX_START 64
+
+static int no_memory(void)
+{
+	return error_set(ENOMEM, "no memory for the threads and regions of a trace");
+}
+
+int cells_init(struct sim_cells *c, const struct prefetcher_ops *ops,
+	       const struct sim_options *options)
+{
+	memset(c, 0, sizeof(*c));
+	c->ops = ops;
+	c->options = options;
+	c->index_size = INDEX_START;
+	c->index = calloc(c->index_size, sizeof(*c->index));
+	return c->index ? 0 : no_memory();
+}
+
+void cells_free(struct sim_cells *c)
+{
+	for (uint32_t i = 0; i < c->ninstances; i++)
+		free(c->instances[i]);
+	free(c->instances);
+	free(c->keys);
+	free(c->index);
+	free(c->bounds);
+}
+
+static int new_instance(struct sim_cells *c, uint64_t key, uint32_t *ret_instance)
+{
+	uint32_t n = c->ninstances;
+	void *state, *more = realloc(c->instances, (n + 1) * sizeof(*c->instances));
+
+	if (!more)
+		return no_memory();
+	c->instances = more;
+	more = realloc(c->keys, (n + 1) * sizeof(*c->keys));
+	if (!more)
+		return no_memory();
+	c->keys = more;
+	state = calloc(1, c->ops ? c->ops->state_bytes(&c->options->params) : 1);
+	if (!state)
+		return no_memory();
+	c->instances[n] = state;
+	c->keys[n] = key;
+	c->ninstances++;
+	*ret_instance = n;
+	return c->ops ? c->ops->init(state, &c->options->params) : 0;
+}
+
+static int find_instance(struct sim_cells *c, uint16_t region, uint32_t thread,
+			 uint32_t *ret_instance)
+{
+	uint64_t key = 0;
+
+	if (c->options->key == SIM_REGION)
+		key = region;
+	else if (c->options->key == SIM_THREAD)
+		key = (uint64_t)thread << 16 | region;
+	for (uint32_t i = 0; i < c->ninstances; i++)
+		if (c->keys[i] == key) {
+			*ret_instance = i;
+			return 0;
+		}
+	return new_instance(c, key, ret_instance);
+}
+
+static uint32_t *find(const struct sim_cells *c, uint32_t *index, uint32_t size, uint16_t region,
+		      uint32_t thread)
+{
+	uint64_t key = (uint64_t)thread << 16 | region;
+	uint32_t i = (uint32_t)(key * 0x9e3779b97f4a7c15ull >> 40) & (size - 1);
+
+	while (index[i] &&
+	       (c->cells[index[i] - 1].region != region || c->cells[index[i] - 1].thread != thread))
+		i = (i + 1) & (size - 1);
+	return &index[i];
+}
+
+static int grow(struct sim_cells *c)
+{
+	uint32_t size = c->index_size * 2, *index, room = c->room ? c->room * 2 : INDEX_START / 2;
+	void *more = realloc(c->cells, room * sizeof(*c->cells));
+
+	if (!more)
+		return no_memory();
+	c->cells = more;
+	more = realloc(c->bounds, room * sizeof(*c->bounds));
+	if (!more)
+		return no_memory();
+	c->bounds = more;
+	index = calloc(size, sizeof(*index));
+	if (!index)
+		return no_memory();
+	for (uint32_t i = 0; i < c->ncells; i++)
+		*find(c, index, size, c->cells[i].region, c->cells[i].thread) = i + 1;
+	free(c->index);
+	c->index = index;
+	c->index_size = size;
+	c->room = room;
+	return 0;
+}
+
+static struct sim_bounds bounds_of(const struct trace *trace, uint16_t region)
+{
+	for (uint32_t i = 0; i < trace->header.n_regions; i++)
+		if (trace->regions[i].id == region)
+			return (struct sim_bounds){trace->regions[i].first_vpn,
+						   trace->regions[i].first_vpn +
+							   trace->regions[i].pages};
+	return (struct sim_bounds){0, UINT64_MAX};
+}
+
+int cells_find(struct sim_cells *c, const struct trace *trace, uint16_t region, uint32_t thread,
+	       uint32_t *ret_cell)
+{
+	uint32_t *place = find(c, c->index, c->index_size, region, thread), n = c->ncells;
+	int err;
+
+	if (*place) {
+		*ret_cell = *place - 1;
+		return 0;
+	}
+	if (n == c->room) {
+		err = grow(c);
+		if (err)
+			return err;
+		place = find(c, c->index, c->index_size, region, thread);
+	}
+	c->cells[n] = (struct sim_cell){.region = region, .thread = thread};
+	c->bounds[n] = bounds_of(trace, region);
+	err = find_instance(c, region, thread, &c->cells[n].instance);
+	if (err)
+		return err;
+	c->ncells++;
+	*place = n + 1;
+	*ret_cell = n;
+	return 0;
+}

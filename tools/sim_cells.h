@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim_cells.h - who accesses: a cell for each region and thread, and the policy's instance that hears of it.
+ */
+#ifndef LEAP_TOOLS_SIM_CELLS_H
+#define LEAP_TOOLS_SIM_CELLS_H
+
+#include <stdint.h>
+
+#include "tools/sim.h"
+
+struct sim_bounds {
+	uint64_t first, end; /* pages of a region */
+};
+
+struct sim_cells {
+	const struct prefetcher_ops *ops; /* NULL: the oracle */
+	const struct sim_options *options;
+	struct sim_cell *cells;
+	struct sim_bounds *bounds; /* of each cell's region */
+	uint32_t ncells, room;
+	uint32_t *index; /* hash table of cell numbers + 1 */
+	uint32_t index_size;
+	void **instances;
+	uint64_t *keys; /* of the instances */
+	uint32_t ninstances;
+};
+
+int cells_init(struct sim_cells *cells, const struct prefetcher_ops *ops,
+	       const struct sim_options *options);
+/* Frees all but cells->cells, which the result takes over. */
+void cells_free(struct sim_cells *cells);
+/* Number of the cell, made at first use. 0 or -errno with the sentence set. */
+int cells_find(struct sim_cells *cells, const struct trace *trace, uint16_t region, uint32_t thread,
+	       uint32_t *ret_cell);
+
+#endif
