@@ -197,13 +197,18 @@ void rdma_lane_forget(struct lane *lane)
 /*
  * Requests
  */
+/* What the device of a donor that is stopped would still do is not asked of it once the port is dead. */
 void rdma_submit(struct lane *lane, struct io *io)
 {
+	int status = lane->failed;
+
+	if (!status)
+		status = atomic_load_explicit(&lane->port->dead, memory_order_relaxed);
 	io->submitted_ns = clock_ns();
-	if (!lane->failed && io_in_slab(io) && io->slab < PROTO_SLABS_MAX)
+	if (!status && io_in_slab(io) && io->slab < PROTO_SLABS_MAX)
 		io_list_add(&lane->queue, io);
 	else
-		finish(lane, io, lane->failed ? lane->failed : -EIO);
+		finish(lane, io, status ? status : -EIO);
 }
 
 /* Makes work request n of the chain for the io; false: no credit. */

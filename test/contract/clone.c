@@ -10,7 +10,7 @@
 #include "libleap/error.h"
 #include "test/contract/contract.h"
 
-#define TICKET_DEADLINE 300000000ull
+#define TICKET_DEADLINE (300000000ull * slow())
 
 static bool copies(const struct client *c)
 {
@@ -52,7 +52,7 @@ static int write_page(struct client *c, uint32_t slab, uint32_t page, uint64_t s
 /* Waits until the slab is nobody else's. */
 static int unshared(struct client *c, uint32_t slab)
 {
-	for (int i = 0; i < 300 && c->ops->slab_shared(c->port, slab) == 1; i++)
+	for (int i = 0; i < 300 * (int)slow() && c->ops->slab_shared(c->port, slab) == 1; i++)
 		sleep_ms(10);
 	return c->ops->slab_shared(c->port, slab);
 }
