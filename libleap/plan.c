@@ -130,12 +130,11 @@ static bool ask(struct shard *shard, struct leap_region *region, size_t index,
 	struct region_view *view = view_of(shard, region);
 	void *state = history(shard, region, view);
 
+	*ret_todo = (struct plan_todo){.region = region};
 	if (!state)
 		return false;
-	ret_todo->plan = (struct prefetch_plan){0};
 	view->ops->access(state, access, &ret_todo->plan);
 	view->ops->peek(state, &shard->trend, &shard->window);
-	ret_todo->region = region;
 	return clip(region, index, &ret_todo->plan);
 }
 

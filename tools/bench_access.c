@@ -147,6 +147,20 @@ static void stats_since(struct leap_stats *now, const struct leap_stats *before)
 		*to -= *from;
 }
 
+static void worker_init(struct worker *w, struct bench *bench, const struct bench_run *run,
+			struct bench_row *row, uint8_t tag, unsigned t)
+{
+	w->bench = t ? NULL : bench;
+	w->row = row;
+	w->base = leap_region_addr(run->region);
+	w->tags = run->tag;
+	w->tag = tag;
+	w->clock_ns = bench->clock_ns;
+	w->accesses =
+		bench->accesses * (t + 1) / bench->threads - bench->accesses * t / bench->threads;
+	cursor_init(&w->cursor, row->pattern, bench->pages, t, bench->threads, run->random);
+}
+
 int bench_measure(struct bench *bench, struct bench_run *run, struct bench_row *row, uint8_t tag)
 {
 	struct leap_stats before = {.size = sizeof(before)};
@@ -157,19 +171,9 @@ int bench_measure(struct bench *bench, struct bench_run *run, struct bench_row *
 		return error_set(ENOMEM, "no memory");
 	progress_start(&bench->progress, bench->accesses / bench->threads, "%s: %s %s",
 		       run->transport, row->pattern->name, bench_op_names[row->op]);
-	for (unsigned t = 0; t < bench->threads; t++) {
-		struct worker *w = &workers[t];
-
-		w->bench = t ? NULL : bench;
-		w->row = row;
-		w->base = leap_region_addr(run->region);
-		w->tags = run->tag;
-		w->tag = tag;
-		w->clock_ns = bench->clock_ns;
-		w->accesses = bench->accesses * (t + 1) / bench->threads -
-			      bench->accesses * t / bench->threads;
-		cursor_init(&w->cursor, row->pattern, bench->pages, t, bench->threads, run->random);
-	}
+	worker_init(&workers[0], bench, run, row, tag, 0);
+	for (unsigned t = 1; t < bench->threads; t++)
+		worker_init(&workers[t], bench, run, row, tag, t);
 	leap_stats(run->leap, &before);
 	err = work_together(workers, bench->threads, &row->wall_ns);
 	progress_end(&bench->progress);

@@ -153,15 +153,15 @@ static int faulty_clone_adopt(struct port *port, const struct port_ticket *ticke
 	return r;
 }
 
-#define FAULTY_OPS(its_name, its_flags, its_submit, its_lane_fd)                              \
-	{                                                                                     \
-		.size = sizeof(struct transport_ops), .name = its_name, .flags = its_flags,   \
-		.open = faulty_open, .close = faulty_close, .slab_grant = faulty_slab_grant,  \
-		.slab_release = faulty_slab_release, .slab_shared = faulty_slab_shared,       \
-		.info = faulty_info, .tick = faulty_tick, .lane_open = faulty_lane_open,      \
-		.lane_close = faulty_lane_close, .submit = its_submit, .flush = faulty_flush, \
-		.poll = faulty_poll, .lane_fd = its_lane_fd, .peek = faulty_peek,             \
-		.clone_prepare = faulty_clone_prepare, .clone_adopt = faulty_clone_adopt,     \
+#define FAULTY_OPS(its_name, its_flags, its_submit, its_lane_fd)                                \
+	{                                                                                       \
+		.size = sizeof(struct transport_ops), .name = (its_name), .flags = (its_flags), \
+		.open = faulty_open, .close = faulty_close, .slab_grant = faulty_slab_grant,    \
+		.slab_release = faulty_slab_release, .slab_shared = faulty_slab_shared,         \
+		.info = faulty_info, .tick = faulty_tick, .lane_open = faulty_lane_open,        \
+		.lane_close = faulty_lane_close, .submit = (its_submit), .flush = faulty_flush, \
+		.poll = faulty_poll, .lane_fd = (its_lane_fd), .peek = faulty_peek,             \
+		.clone_prepare = faulty_clone_prepare, .clone_adopt = faulty_clone_adopt,       \
 	}
 
 const struct transport_ops transport_faulty =

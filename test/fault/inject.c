@@ -11,14 +11,14 @@
 #include "libleap/util/mem.h"
 #include "test/fault/fault.h"
 
-#define TRANSPORT(what)                                                    \
-	{                                                                  \
-		.name = what, .kind = INJECT_TRANSPORT, .spec = what "=%u" \
+#define TRANSPORT(what)                                                      \
+	{                                                                    \
+		.name = (what), .kind = INJECT_TRANSPORT, .spec = what "=%u" \
 	}
-#define IOCTL(what, err, how, calls)                                                \
-	{                                                                           \
-		.name = #what " " #err " " #how " x" #calls, .kind = INJECT_IOCTL,  \
-		.request = what, .error = err, .mode = IOCTL_##how, .length = calls \
+#define IOCTL(what, err, how, calls)                                                      \
+	{                                                                                 \
+		.name = #what " " #err " " #how " x" #calls, .kind = INJECT_IOCTL,        \
+		.request = (what), .error = (err), .mode = IOCTL_##how, .length = (calls) \
 	}
 
 const struct injection injections[] = {

@@ -27,6 +27,7 @@ static void renew(struct block *b, uint64_t r)
 {
 	b->len = some_size(r);
 	b->seed = r;
+	/* empty blocks are among them. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
 	b->p = r & 1 ? malloc(b->len) : calloc(1, b->len);
 	CHECK(b->p);
 	if (!(r & 1))

@@ -295,7 +295,7 @@ static uint64_t random64(void)
 
 static void walk_extent(struct extent *e)
 {
-	uint64_t mask = random64() & random64(), served, need = 0;
+	uint64_t half = random64(), mask = half & random64(), served, need = 0;
 	uint32_t put[64] = {0};
 
 	if (random64() % 2) { /* as the evictor does it */
