@@ -62,14 +62,17 @@ void rdma_peer_release(struct rdma_peer *p)
 void rdma_peer_end(struct rdma_peer *p)
 {
 	struct rdma_server *s = p->server;
+	struct rdma_end *next;
 
 	if (p->ended)
 		return;
 	p->ended = true;
 	close(p->fd); /* the worker ends the session */
 	rdma_disconnect(p->control.id);
-	while (p->lanes)
-		rdma_lane_end(p->lanes);
+	for (struct rdma_end *lane = p->lanes; lane; lane = next) {
+		next = lane->next;
+		rdma_lane_end(lane);
+	}
 	rdma_peer_release(p);
 	if (p->prev)
 		p->prev->next = p->next;

@@ -438,7 +438,7 @@ bool serve_rdma_owns(const struct listen_address *a)
 
 	if (resolve(a, &ai))
 		return false;
-	owns = !server_bind(&probe, ai) && probe.id->verbs;
+	owns = !server_bind(&probe, ai) && probe.id && probe.id->verbs;
 	freeaddrinfo(ai);
 	if (probe.id)
 		rdma_destroy_id(probe.id);

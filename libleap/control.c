@@ -158,7 +158,7 @@ int leap_donor_add(struct leap *leap, const char *uris)
 	int err;
 
 	runtime_enter();
-	err = donors_add(leap, uris, NULL, NULL);
+	err = donors_add(leap, uris);
 	runtime_leave();
 	return err ? error_prefix(err, "leap_donor_add") : 0;
 }
@@ -267,14 +267,11 @@ int leap_donor_remove(struct leap *leap, const char *uri)
 
 	runtime_enter();
 	lock_app_enter(&saved);
+	lock_acquire(&leap->lock);
 	err = donors_find(leap, uri);
-	if (err >= 0) {
-		uint32_t index = (uint32_t)err;
-
-		lock_acquire(&leap->lock);
-		err = remove_donor(leap, index);
-		lock_release(&leap->lock);
-	}
+	if (err >= 0)
+		err = remove_donor(leap, (uint32_t)err);
+	lock_release(&leap->lock);
 	lock_app_leave(&saved);
 	runtime_leave();
 	return err ? error_prefix(err, "leap_donor_remove") : 0;

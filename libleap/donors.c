@@ -80,41 +80,49 @@ static void disconnect(struct leap *leap, struct donor *d)
 	__atomic_store_n(&d->alive, false, __ATOMIC_RELEASE);
 }
 
-int donors_add(struct leap *leap, const char *uris, uint32_t *ret_first, uint32_t *ret_count)
+/* Connects to all of the list, beyond the end of the donors that others see; then they see them. */
+static int join(struct leap *leap, const struct donor_uri *list, uint32_t n)
 {
 	struct donors *donors = &leap->donors;
-	uint32_t first = donors->count, n;
+	uint32_t first = donors->count, done = 0;
+	int err = 0;
+
+	if (first + n > LEAP_DONORS_MAX)
+		return error_set(E2BIG, "at most %d donors a session", LEAP_DONORS_MAX);
+	for (; done < n && !err; done++)
+		err = connect_one(leap, &donors->donor[first + done], &list[done], first + done);
+	if (err) {
+		while (done-- > 0)
+			if (donors->donor[first + done].alive)
+				disconnect(leap, &donors->donor[first + done]);
+		return err;
+	}
+	lock_acquire(&donors->lock);
+	__atomic_store_n(&donors->count, first + n, __ATOMIC_RELEASE);
+	update_sync(leap);
+	evict_found_room(leap);
+	lock_release(&donors->lock);
+	return 0;
+}
+
+int donors_add(struct leap *leap, const char *uris)
+{
 	struct donor_uri *list;
-	int parsed, err = 0;
+	sigset_t saved;
+	int n, err;
 
 	list = mem_map(LEAP_DONORS_MAX * sizeof(*list));
 	if (!list)
 		return error_set(ENOMEM, "no memory for the list of donors");
-	parsed = uri_parse_list(uris, list, LEAP_DONORS_MAX);
-	if (parsed < 0) {
-		err = parsed;
-		goto free;
+	n = uri_parse_list(uris, list, LEAP_DONORS_MAX);
+	err = n < 0 ? n : 0;
+	if (!err) {
+		lock_app_enter(&saved);
+		lock_acquire(&leap->donors.join);
+		err = join(leap, list, (uint32_t)n);
+		lock_release(&leap->donors.join);
+		lock_app_leave(&saved);
 	}
-	lock_acquire(&donors->lock);
-	if (first + (uint32_t)parsed > LEAP_DONORS_MAX)
-		err = error_set(E2BIG, "at most %d donors a session", LEAP_DONORS_MAX);
-	for (n = 0; n < (uint32_t)parsed && !err; n++)
-		err = connect_one(leap, &donors->donor[first + n], &list[n], first + n);
-	if (err) {
-		while (n-- > 0)
-			if (donors->donor[first + n].alive)
-				disconnect(leap, &donors->donor[first + n]);
-	} else {
-		__atomic_store_n(&donors->count, first + n, __ATOMIC_RELEASE);
-		update_sync(leap);
-		evict_found_room(leap);
-		if (ret_first)
-			*ret_first = first;
-		if (ret_count)
-			*ret_count = n;
-	}
-	lock_release(&donors->lock);
-free:
 	mem_unmap(list, LEAP_DONORS_MAX * sizeof(*list));
 	return err;
 }
@@ -135,16 +143,24 @@ int donors_find(struct leap *leap, const char *uri)
 	struct donors *donors = &leap->donors;
 	struct donor_uri one[2];
 	char want[300], have[300];
-	int n = uri_parse_list(uri, one, 2);
+	int n = uri_parse_list(uri, one, 2), dead = -1;
 
 	if (n < 0)
 		return n;
 	uri_format(&one[0], want, sizeof(want));
 	for (uint32_t i = 0; n == 1 && i < donors->count; i++) {
-		uri_format(&donors->donor[i].uri, have, sizeof(have));
-		if (donors->donor[i].port && !strcmp(want, have))
+		const struct donor *d = &donors->donor[i];
+
+		uri_format(&d->uri, have, sizeof(have));
+		if (!d->port || strcmp(want, have))
+			continue;
+		if (donor_alive(d))
 			return (int)i;
+		if (!d->leaving) /* leaving and dead: removed */
+			dead = (int)i;
 	}
+	if (dead >= 0)
+		return dead;
 	return error_set(ENOENT, "%s is not a donor of this session", uri);
 }
 

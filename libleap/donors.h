@@ -3,7 +3,9 @@
  * donors.h - the donors of a session: connecting, choosing one for the next slab, noticing death.
  *
  * A donor keeps its index for the life of the session, so that shards can hold its lanes in plain arrays. The
- * list is changed and the ports' control operations are called by one thread at a time (DONORS lock).
+ * list is changed and the ports' control operations are called by one thread at a time (DONORS lock). New donors are connected
+ * beyond the end of the list, where only one thread at a time looks (JOIN lock): evictions that need a slab of the
+ * others, and heartbeats, do not wait for it.
  */
 #ifndef LEAP_DONORS_H
 #define LEAP_DONORS_H
@@ -29,6 +31,7 @@ struct donor {
 };
 
 struct donors {
+	struct lock join; /* held while new ones connect */
 	struct lock lock;
 	struct donor donor[LEAP_DONORS_MAX];
 	uint32_t count;
@@ -38,10 +41,10 @@ struct donors {
 	uint64_t second_ns; /* when donors_tick() last did what it does once a second */
 };
 
-/* Connects to all of a URI list; on failure none of the new ones stays. Sentence set. */
-int donors_add(struct leap *leap, const char *uris, uint32_t *ret_first, uint32_t *ret_count);
+/* Connects to all of a URI list; on failure none of the new ones stays. Sentence set. Signals are blocked meanwhile. */
+int donors_add(struct leap *leap, const char *uris);
 void donors_close(struct leap *leap);
-/* Index of the donor with this URI, or -ENOENT with the sentence set. */
+/* Index of the donor with this URI (a living one before a dead one, never one that was removed), or -ENOENT with the sentence set. */
 int donors_find(struct leap *leap, const char *uri);
 /* Asks the better of two random donors for a slab, then all others. -ENOSPC when no living donor has one. May block
  * up to the deadline. Not with a shard lock held. */

@@ -60,6 +60,7 @@ static void release_roles(struct leap *leap)
 	for (unsigned s = leap->nshards; s-- > 0;)
 		lock_release(&leap->shards[s].role_lock);
 	lock_release(&leap->lock);
+	lock_release(&leap->donors.join);
 }
 
 static int clone_all(struct leap *leap)
@@ -96,6 +97,7 @@ int runtime_fork_prepare(struct leap *leap)
 	lock_app_enter(&saved);
 	runtime_enter();
 	anchor_hold(); /* the child inherits this thread's affinity */
+	lock_acquire(&leap->donors.join);
 	lock_acquire(&leap->lock);
 	quiesce(leap);
 	shards_lock_all(leap);

@@ -282,7 +282,7 @@ static int set_up(struct leap *leap)
 	leap->keeper_fd = fd_own(leap->keeper_fd);
 	err = open_shards(leap);
 	if (!err)
-		err = donors_add(leap, leap->config.donors, NULL, NULL);
+		err = donors_add(leap, leap->config.donors);
 	if (!err && leap->user_only)
 		log_warn(
 			"userfaultfd serves faults of user mode only: system calls on pages that are not "
@@ -308,6 +308,7 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 	leap->keeper_fd = leap->ctl_fd = -1;
 	leap->start_ns = clock_ns();
 	lock_init(&leap->lock, LOCK_RANK_SESSION, 0);
+	lock_init(&leap->donors.join, LOCK_RANK_JOIN, 0);
 	lock_init(&leap->donors.lock, LOCK_RANK_DONORS, 0);
 	err = set_up(leap);
 	if (err) {

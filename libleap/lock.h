@@ -21,6 +21,7 @@ enum lock_rank {
 	LOCK_RANK_RANGE = 1, /* preload/range.c, map_fixed.c */
 	LOCK_RANK_SESSIONS,  /* leap.c: list of sessions */
 	LOCK_RANK_SCRATCH,   /* snapshot.c */
+	LOCK_RANK_JOIN,      /* donors.c: one thread at a time connects to new donors */
 	LOCK_RANK_SESSION,   /* leap.c: list of regions, run-time control, life of the session */
 	LOCK_RANK_REGION,    /* region.c: committing and arming */
 	LOCK_RANK_ROLE,      /* shard.c: fault role */

@@ -69,6 +69,7 @@ enum {
 };
 #define PAGE_PIN_ONE  (1u << PAGE_PIN_SHIFT)
 #define PAGE_PIN_MASK (~(PAGE_PIN_ONE - 1))
+#define PAGE_PINS_MAX (PAGE_PIN_MASK >> PAGE_PIN_SHIFT)
 
 /* Metadata of a page: 16 bytes. An all-zero struct is an ABSENT page. */
 struct page {
@@ -95,6 +96,12 @@ static inline bool page_has(const struct page *page, uint32_t flag)
 static inline void page_set_flags(struct page *page, uint32_t set, uint32_t clear)
 {
 	__atomic_store_n(&page->word, (page_word(page) & ~clear) | set, __ATOMIC_RELAXED);
+}
+
+/* The most pins that a page can count. */
+static inline bool page_pins_full(const struct page *page)
+{
+	return (page_word(page) & PAGE_PIN_MASK) == PAGE_PIN_MASK;
 }
 
 static inline bool page_pinned(const struct page *page)

@@ -44,9 +44,8 @@ struct extent {
 	uint32_t limbo;   /* 1 + index of its limbo slot in the shard; 0 = none */
 	uint32_t group;   /* slab.h; 0 = none */
 	uint16_t filling; /* pages FILLING */
-	uint16_t pinned;  /* pages pinned */
 	uint8_t flags;
-	uint8_t pad[3];
+	uint8_t pad[5];
 };
 
 /* Per shard and region: the prefetcher's state. */

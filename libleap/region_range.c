@@ -276,48 +276,68 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 	return 0;
 }
 
-/* Adds +1 or -1 to the pins of each page. */
-static void change_pins(struct leap_region *r, size_t first, size_t n, bool up)
+/* Adds +1 or -1 to the pins of each page; returns for how many: it stops at one whose count is at its end. */
+static size_t change_pins(struct leap_region *r, size_t first, size_t n, bool up)
 {
 	sigset_t saved;
 	int64_t change = 0;
+	bool room = true;
+	size_t i;
 
 	lock_app_enter(&saved);
-	for (size_t i = first; i < first + n; i++) {
+	for (i = first; i < first + n && room; i += room) {
 		struct shard *shard = region_shard(r, i);
-		struct extent *e = &r->extents[i / EXTENT_PAGES];
 		uint32_t seen;
 
 		lock_acquire(&shard->lock);
 		while (seen = __atomic_load_n(&shard->event, __ATOMIC_ACQUIRE),
 		       page_state(&r->pages[i]) == PAGE_EVICTING)
 			lock_wait(&shard->lock, &shard->event, seen, WAIT_NS);
-		if (up) {
+		room = !up || !page_pins_full(&r->pages[i]);
+		if (up && room) {
+			change += !page_pinned(&r->pages[i]);
 			__atomic_fetch_add(&r->pages[i].word, PAGE_PIN_ONE, __ATOMIC_RELAXED);
-			e->pinned++;
-			change++;
-		} else if (page_pinned(&r->pages[i])) {
+		} else if (!up && page_pinned(&r->pages[i])) {
 			__atomic_fetch_sub(&r->pages[i].word, PAGE_PIN_ONE, __ATOMIC_RELAXED);
-			e->pinned--;
-			change--;
+			change -= !page_pinned(&r->pages[i]);
 		}
 		lock_release(&shard->lock);
 	}
 	lock_app_leave(&saved);
 	__atomic_fetch_add(&r->leap->pinned, change, __ATOMIC_RELAXED);
+	return i - first;
+}
+
+/* How many of the pages are not pinned yet. Others may pin and unpin meanwhile: the limit is no exact one. */
+static size_t count_unpinned(const struct leap_region *r, size_t first, size_t n)
+{
+	size_t count = 0;
+
+	for (size_t i = first; i < first + n; i++)
+		count += !page_pinned(&r->pages[i]);
+	return count;
 }
 
 int region_pin_pages(struct leap_region *r, size_t first, size_t n)
 {
-	int64_t pinned = __atomic_load_n(&r->leap->pinned, __ATOMIC_RELAXED) + (int64_t)n;
+	size_t more = count_unpinned(r, first, n), done;
+	int64_t pinned = __atomic_load_n(&r->leap->pinned, __ATOMIC_RELAXED) + (int64_t)more;
 	int err;
 
-	if (pinned > budget_pages(r->leap))
+	if (more && pinned > budget_pages(r->leap))
 		return error_set(ENOMEM,
 				 "%zu more pages cannot be pinned: the local limit allows %ld in "
 				 "all; raise it (option local)",
-				 n, (long)budget_pages(r->leap));
-	change_pins(r, first, n, true);
+				 more, (long)budget_pages(r->leap));
+	done = change_pins(r, first, n, true);
+	if (done < n) {
+		change_pins(r, first, done, false);
+		return error_set(
+			EOVERFLOW,
+			"the page at %p is pinned %u times, which is the most that is counted: "
+			"unpin what is pinned",
+			(void *)region_page_addr(r, first + done), PAGE_PINS_MAX);
+	}
 	err = region_bring_home(r, first, n);
 	if (err)
 		change_pins(r, first, n, false);

@@ -130,10 +130,10 @@ static int wait_event(struct rdma_link *link, enum rdma_cm_event_type want, uint
 static int step(struct rdma_link *link, enum rdma_cm_event_type want, uint64_t end_ns,
 		const char *text)
 {
-	struct rdma_cm_event *event;
+	struct rdma_cm_event *event = NULL; /* stays so when it fails */
 	int r = wait_event(link, want, end_ns, text, &event);
 
-	if (!r)
+	if (event)
 		RDMA(rdma_ack_cm_event)(event);
 	return r;
 }
@@ -181,11 +181,11 @@ static int link_resolve(struct rdma_link *link, struct port *port, uint64_t end_
 		r = rdma_device_open(&port->device, link->id, port->text);
 		if (r)
 			return r;
-	}
-	if (strcmp(link->id->verbs->device->name, port->device.verbs->device->name))
+	} else if (strcmp(link->id->verbs->device->name, port->device.verbs->device->name)) {
 		return error_set(ENODEV,
 				 "donor %s: its address moved from one RDMA device to another",
 				 port->text);
+	}
 	if (RDMA(rdma_resolve_route)(link->id, left_ms(end_ns)))
 		return call_failed("rdma_resolve_route", port->text);
 	return step(link, RDMA_CM_EVENT_ROUTE_RESOLVED, end_ns, port->text);
@@ -255,14 +255,14 @@ static int link_connect(struct rdma_link *link, struct port *port, struct rdma_h
 					.private_data = &hello,
 					.private_data_len = sizeof(hello),
 					.qp_num = link->qp->qp_num};
-	struct rdma_cm_event *event;
+	struct rdma_cm_event *event = NULL; /* stays so when it fails */
 	int r;
 
 	rdma_hello_order(&hello);
 	if (RDMA(rdma_connect)(link->id, &param))
 		return call_failed("rdma_connect", port->text);
 	r = wait_event(link, RDMA_CM_EVENT_CONNECT_RESPONSE, end_ns, port->text, &event);
-	if (r)
+	if (!event)
 		return r;
 	if (event->param.conn.initiator_depth < reads)
 		reads = event->param.conn.initiator_depth;

@@ -48,6 +48,7 @@
 	X(rdma_ack_cm_event)          \
 	X(rdma_init_qp_attr)
 
+/* A member's name cannot stand in parentheses. NOLINTNEXTLINE(bugprone-macro-parentheses) */
 #define RDMA_MEMBER(name) __typeof__(&(name)) name;
 
 struct rdma_lib {

@@ -69,6 +69,34 @@ static void test_pin(void **state)
 	assert_ok(leap_close(f.leap));
 }
 
+/* The count of a page's pins does not wrap: one too many is refused, and leaves the others as they are. */
+static void test_pins_counted(void **state)
+{
+	struct fixture f = open_filled();
+	uint64_t faults;
+
+	for (int i = 0; i < 4095; i++)
+		assert_ok(leap_advise(f.leap, f.base + PAGE, PAGE, LEAP_ADVISE_PIN));
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(leap_advise(f.leap, f.base, 3 * PAGE, LEAP_ADVISE_PIN),
+				 -EOVERFLOW);
+		assert_non_null(strstr(leap_last_error(), "4095"));
+	}
+	assert_ok(leap_evict(f.leap, f.base, 3 * PAGE));
+	faults = stats(f.leap).faults;
+	assert_true(page_right(f.base, 1, 1));
+	assert_int_equal(stats(f.leap).faults, faults);
+	assert_true(page_right(f.base, 0, 1)); /* its neighbour is not pinned */
+	assert_true(stats(f.leap).faults > faults);
+	for (int i = 0; i < 4095; i++)
+		assert_ok(leap_advise(f.leap, f.base + PAGE, PAGE, LEAP_ADVISE_UNPIN));
+	assert_ok(leap_evict(f.leap, f.base, 3 * PAGE));
+	faults = stats(f.leap).faults;
+	assert_true(page_right(f.base, 1, 1));
+	assert_true(stats(f.leap).faults > faults);
+	assert_ok(leap_close(f.leap));
+}
+
 static void test_prefetch_and_evict(void **state)
 {
 	struct fixture f = open_filled();
@@ -130,7 +158,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dontneed),           cmocka_unit_test(test_pin),
 		cmocka_unit_test(test_prefetch_and_evict), cmocka_unit_test(test_patterns),
-		cmocka_unit_test(test_bad_ranges),
+		cmocka_unit_test(test_bad_ranges),         cmocka_unit_test(test_pins_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,13 @@
 #include "api.h"
 
 #include <errno.h>
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define PAGES 8192
@@ -110,10 +116,86 @@ static void test_donors(void **state)
 	assert_int_equal(stats(leap).donors_alive, 2);
 	assert_ok(leap_donor_remove(leap, "loop:"));
 	assert_int_equal(stats(leap).donors_alive, 1);
+	/* the one that is left is meant, not the one that went */
+	assert_int_equal(leap_donor_remove(leap, "loop:"), -ENOSPC);
+	assert_ok(leap_donor_add(leap, "faulty::loop:"));
+	assert_ok(leap_donor_remove(leap, "faulty::loop:"));
+	assert_int_equal(leap_donor_remove(leap, "faulty::loop:"), -ENOENT);
+	assert_int_equal(stats(leap).donors_alive, 1);
 	range_check(base, PAGES, 1);
 	range_write(base, PAGES, 2);
 	range_check(base, PAGES, 2);
 	assert_int_equal(stats(leap).lost_pages, 0);
+	assert_ok(leap_close(leap));
+}
+
+#define SILENT_PAGES 49152 /* three slabs, so that donors are asked for another */
+
+static char *silent_base;
+static volatile sig_atomic_t silent_wrong;
+
+static void touch_much(int sig)
+{
+	for (size_t p = 0; p < SILENT_PAGES; p++)
+		page_write(silent_base, p, 3);
+	for (size_t p = 0; p < SILENT_PAGES; p++)
+		silent_wrong += !page_right(silent_base, p, 3);
+}
+
+struct adder {
+	struct leap *leap;
+	char uri[64];
+	int result;
+};
+
+static void *add_main(void *arg)
+{
+	struct adder *a = arg;
+
+	a->result = leap_donor_add(a->leap, a->uri);
+	return NULL;
+}
+
+/* A donor that accepts and says nothing: while it is waited for, others get their memory, and the waiting thread's
+ * signal handlers do not wait for themselves. */
+static void test_silent_donor(void **state)
+{
+	struct leap *leap = session("local=16M", "deadline=60s", NULL);
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sigaction action = {.sa_handler = touch_much};
+	struct adder adder = {.leap = leap, .result = 1};
+	socklen_t len = sizeof(in);
+	struct leap_region *r;
+	pthread_t thread;
+	char *base = filled(leap);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), conn;
+
+	alarm(50);
+	assert_ok(leap_region_create(leap, SILENT_PAGES * PAGE, &r));
+	silent_base = leap_region_addr(r);
+	sigaction(SIGUSR1, &action, NULL);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, len) | listen(fd, 8), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	snprintf(adder.uri, sizeof(adder.uri), "tcp://127.0.0.1:%d", ntohs(in.sin_port));
+	assert_int_equal(pthread_create(&thread, NULL, add_main, &adder), 0);
+	conn = accept(fd, NULL, NULL);
+	assert_true(conn >= 0);
+	/* its first message is here: from now on it waits for our answer */
+	assert_int_equal(poll(&(struct pollfd){.fd = conn, .events = POLLIN}, 1, 30000), 1);
+	pthread_kill(thread, SIGUSR1);
+	usleep(20000);
+	range_write(base, PAGES, 2);
+	assert_ok(leap_set(leap, "local", "12M"));
+	touch_much(0);
+	range_check(base, PAGES, 2);
+	assert_int_equal(adder.result, 1); /* still waiting */
+	close(conn);
+	close(fd);
+	pthread_join(thread, NULL);
+	assert_true(adder.result < 0);
+	assert_int_equal(silent_wrong, 0);
+	assert_int_equal(stats(leap).donors, 1);
+	alarm(0);
 	assert_ok(leap_close(leap));
 }
 
@@ -162,9 +244,10 @@ static void test_stats(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_limit),  cmocka_unit_test(test_options),
-		cmocka_unit_test(test_remote), cmocka_unit_test(test_donors),
-		cmocka_unit_test(test_full),   cmocka_unit_test(test_stats),
+		cmocka_unit_test(test_limit),        cmocka_unit_test(test_options),
+		cmocka_unit_test(test_remote),       cmocka_unit_test(test_donors),
+		cmocka_unit_test(test_silent_donor), cmocka_unit_test(test_full),
+		cmocka_unit_test(test_stats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
