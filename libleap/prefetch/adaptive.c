@@ -14,7 +14,7 @@
  * being counted, so that shadows know where accesses are: such windows were earned by windows that
  * were used up, and replaying them would cost more than it tells.
  *
- * Shadows plan small windows. What large ones are worth shows on the candidate in charge alone: pages that it
+ * Of the candidate in charge, the hits that were count, not those of its shadow. Shadows plan small windows. What large ones are worth shows on the candidate in charge alone: pages that it
  * drops beyond a quarter of those used, and beyond what its shadow wastes, are its handicap in comparisons. It is
  * remembered for long after another has taken charge.
  */
@@ -60,8 +60,10 @@ struct adaptive {
 	uint32_t live_at;   /* where its real instance lies */
 	uint32_t live_size; /* room for it */
 	uint32_t rival, rival_epochs;
-	uint32_t accesses;     /* this epoch */
-	uint32_t used, wasted; /* pages of the candidate in charge, this epoch */
+	uint32_t accesses; /* this epoch */
+	uint32_t dropped;  /* pages of the candidate in charge, this epoch */
+	/* of the candidate in charge, each epoch weighing 15/16 of the one behind it */
+	uint32_t used, wasted, expected; /* pages; expected to be wasted, by its shadow */
 	struct table recent;
 	struct shadow shadow[CANDIDATES];
 	/* then the instances */
@@ -170,23 +172,27 @@ static void take_charge(struct adaptive *a, uint32_t i)
 {
 	a->live = i;
 	a->rival_epochs = 0;
+	a->used = a->wasted = a->expected = 0;
 	memset(at(a, a->live_at), 0, a->live_size);
 	candidates[i]->init(at(a, a->live_at), &a->params);
 }
 
-/* What the candidate in charge wastes that its shadow does not. */
+/* What the candidate in charge wastes that its shadow does not, over the last epochs. */
 static void handicap(struct adaptive *a)
 {
 	struct shadow *s = &a->shadow[a->live];
-	uint32_t expected =
-		a->used / WASTE_SHARE + (s->brought > s->hits ? s->brought - s->hits : 0);
-	int32_t excess = a->wasted > expected ? (int32_t)(a->wasted - expected) : 0;
+	int32_t excess;
 
+	a->expected += s->brought > s->hits ? s->brought - s->hits : 0;
+	excess = (int32_t)a->wasted - (int32_t)(a->used / WASTE_SHARE + a->expected);
 	for (uint32_t i = 0; i < CANDIDATES; i++)
 		a->shadow[i].handicap -= a->shadow[i].handicap / HANDICAP_KEPT;
-	if (2 * excess > s->handicap)
-		s->handicap += (2 * excess - s->handicap + 3) / 4;
-	a->used = a->wasted = 0;
+	if (excess > s->handicap)
+		s->handicap += (excess - s->handicap + 3) / 4;
+	a->used -= a->used / 16;
+	a->wasted -= a->wasted / 16;
+	a->expected -= a->expected / 16;
+	a->dropped = 0;
 }
 
 static int32_t worth(const struct adaptive *a, uint32_t i)
@@ -236,15 +242,21 @@ static void observe(struct adaptive *a, uint64_t page, const struct prefetch_acc
 		};
 		struct prefetch_plan plan = {0};
 		uint32_t brought = s->brought;
+		bool hit = shown.kind == PREFETCH_HIT;
 
-		if (shown.kind == PREFETCH_HIT) {
+		if (hit)
 			*slot(&s->marked, key) = 0;
-			s->hits += counted;
-		}
 		candidates[i]->access(at(a, s->at), &shown, &plan);
 		shadow_bring(a, i, &plan);
-		if (!counted)
+		if (!counted) {
 			s->brought = brought;
+			continue;
+		}
+		if (i == a->live) { /* what happened counts, not what its shadow thinks */
+			s->brought += (real->kind != PREFETCH_MISS) - hit;
+			hit = real->kind != PREFETCH_MISS;
+		}
+		s->hits += hit;
 	}
 	*slot(&a->recent, key) = key;
 	a->accesses += counted;
@@ -283,8 +295,10 @@ static void unused(void *state, uint32_t count)
 	struct adaptive *a = state;
 
 	candidates[a->live]->unused(at(a, a->live_at), count);
-	a->wasted += count < EPOCH ? count : EPOCH;
-	if (a->wasted >= EPOCH)
+	count = count < EPOCH ? count : EPOCH;
+	a->wasted += count;
+	a->dropped += count;
+	if (a->dropped >= EPOCH)
 		compare(a);
 }
 

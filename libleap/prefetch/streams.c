@@ -21,7 +21,7 @@
  * Markers: the window's tag names the stream. The accesses that the marker stands for are recorded, and the
  * stream's last page is the window's last, since that is where its next miss is expected. How far
  * a marker's window may reach is one limit for all streams, since what is dropped untouched is not told apart. It
- * is halved when a window's worth of pages was dropped, and tried at the double again after so many windows were used
+ * begins at LIMIT_START, is halved when a window's worth of pages was dropped, and tried at the double again after so many windows were used
  * up without; each time that fails the next try comes later. Several streams whose windows do not fit into the
  * room for pages ahead of their use thus settle for windows that do.
  */
@@ -43,6 +43,7 @@
 #define RIPPLE_STEP  8
 #define NOWHERE      (~0ull >> 1) /* near to no page */
 #define GENERATIONS  0xffff
+#define LIMIT_START  64
 #define PATIENCE     8    /* windows, at the start ... */
 #define PATIENCE_MAX 1024 /* ... and at last */
 
@@ -89,7 +90,8 @@ static int init(void *state, const struct prefetch_params *params)
 	if (!params->window_max || params->window_max > WINDOW_MAX)
 		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
 				 params->window_max, WINDOW_MAX);
-	s->window_max = s->limit = params->window_max;
+	s->window_max = params->window_max;
+	s->limit = s->window_max < LIMIT_START ? s->window_max : LIMIT_START;
 	s->patience = PATIENCE;
 	for (uint32_t i = 0; i < STREAMS; i++)
 		s->last[i] = NOWHERE;
