@@ -73,7 +73,8 @@ static int start(struct config *config)
 
 	config_defaults(config);
 	err = config_from_env(config);
-	if (config->anchor == ANCHOR_AUTO) /* affinity.c calls anchor_hold() where it must */
+	if (!err &&
+	    config->anchor == ANCHOR_AUTO) /* affinity.c calls anchor_hold() where it must */
 		config->anchor = ANCHOR_ON;
 	if (!err)
 		err = open_log(config);

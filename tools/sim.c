@@ -289,7 +289,7 @@ static int simulate_all(struct arguments *a, char **inputs, int n)
 static int run_all(struct arguments *a, char **inputs, int n)
 {
 	FILE *json = NULL;
-	int err;
+	int err, failed = 0;
 
 	if (a->json) {
 		json = strcmp(a->json, "-") ? fopen(a->json, "we") : stdout;
@@ -302,7 +302,11 @@ static int run_all(struct arguments *a, char **inputs, int n)
 	err = simulate_all(a, inputs, n);
 	if (json)
 		json_close(&a->out, ']');
-	if (json && (json != stdout ? fclose(json) : fflush(json)) && !err)
+	if (json == stdout)
+		failed = fflush(json);
+	else if (json)
+		failed = fclose(json);
+	if (failed && !err)
 		err = error_set(EIO, "%s: cannot be written", a->json);
 	if (err)
 		return tool_fail_last(EXIT_FAILED);

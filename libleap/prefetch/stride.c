@@ -122,6 +122,8 @@ static void ahead(uint64_t page, int64_t delta, uint32_t count, struct prefetch_
 	uint64_t room = delta > 0 ? PAGE_MAX - page : page;
 	uint64_t length = delta > 0 ? (uint64_t)delta : -(uint64_t)delta;
 
+	if (!length)
+		return;
 	plan->count = room / length < count ? (uint32_t)(room / length) : count;
 	plan->start = page + (uint64_t)delta;
 	plan->delta = delta;
