@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* majority.c - the majority-trend policy; what it does stands in majority_core.h. */
-#include <errno.h>
-
-#include "libleap/error.h"
 #include "libleap/prefetch/majority_core.h"
 #include "libleap/prefetch/prefetch.h"
+#include "libleap/prefetch/throttle.h"
 
 #define HISTORY_MIN 2
 #define HISTORY_MAX 4096
-#define WINDOW_MAX  512
 
 static size_t state_bytes(const struct prefetch_params *params)
 {
@@ -17,6 +14,8 @@ static size_t state_bytes(const struct prefetch_params *params)
 
 static int init(void *state, const struct prefetch_params *params)
 {
+	int err;
+
 	if (params->history_size < HISTORY_MIN || params->history_size > HISTORY_MAX)
 		return error_set(EINVAL, "history_size %u is out of range: choose %d to %d",
 				 params->history_size, HISTORY_MIN, HISTORY_MAX);
@@ -24,9 +23,9 @@ static int init(void *state, const struct prefetch_params *params)
 		return error_set(EINVAL,
 				 "history_split %u is out of range: choose 1 to history_size (%u)",
 				 params->history_split, params->history_size);
-	if (!params->window_max || params->window_max > WINDOW_MAX)
-		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
-				 params->window_max, WINDOW_MAX);
+	err = prefetch_check_window(params);
+	if (err)
+		return err;
 	majority_init(state, params->history_size, params->history_split, params->window_max,
 		      params->around_both);
 	return 0;

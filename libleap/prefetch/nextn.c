@@ -4,13 +4,10 @@
  *
  * N is 8, or window_max if that is less. A touched marker brings the N pages behind its window.
  */
-#include <errno.h>
-
-#include "libleap/error.h"
 #include "libleap/prefetch/prefetch.h"
+#include "libleap/prefetch/throttle.h"
 
-#define WINDOW_MAX 512
-#define PAGES      8
+#define PAGES 8
 
 struct nextn {
 	uint32_t pages;
@@ -27,9 +24,10 @@ static int init(void *state, const struct prefetch_params *params)
 {
 	struct nextn *n = state;
 
-	if (!params->window_max || params->window_max > WINDOW_MAX)
-		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
-				 params->window_max, WINDOW_MAX);
+	int err = prefetch_check_window(params);
+
+	if (err)
+		return err;
 	n->pages = params->window_max < PAGES ? params->window_max : PAGES;
 	return 0;
 }

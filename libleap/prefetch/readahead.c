@@ -11,20 +11,15 @@
  * accesses run downwards, sized from the block's own pages as if all were hits. The size for misses
  * counts only blocks that a miss started.
  */
-#include <errno.h>
-
-#include "libleap/error.h"
 #include "libleap/prefetch/prefetch.h"
-
-#define WINDOW_MAX 512
-#define BLOCK_MIN  4
+#include "libleap/prefetch/readahead.h"
+#include "libleap/prefetch/throttle.h"
 
 struct readahead {
-	uint32_t window_max; /* a power of two */
-	uint32_t hits;       /* since the last miss */
+	struct throttle
+		throttle; /* of a marker's block; max is a power of two, and holds for misses, too */
+	uint32_t hits;    /* since the last miss */
 	uint32_t last_block; /* of a miss */
-	uint32_t limit;      /* of a marker's block, see unused() */
-	uint32_t dropped;    /* pages dropped untouched, not yet made up for */
 	uint32_t window;     /* last block of either kind */
 	uint64_t last_page, last_miss;
 	uint64_t started;       /* first page of the block that the last miss started */
@@ -41,36 +36,22 @@ static int init(void *state, const struct prefetch_params *params)
 {
 	struct readahead *r = state;
 
-	if (!params->window_max || params->window_max > WINDOW_MAX)
-		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
-				 params->window_max, WINDOW_MAX);
-	r->window_max = 1;
-	while (r->window_max * 2 <= params->window_max)
-		r->window_max *= 2;
-	r->limit = r->window_max;
+	int err = prefetch_check_window(params);
+
+	if (err)
+		return err;
+	r->throttle.max = 1;
+	while (r->throttle.max * 2 <= params->window_max)
+		r->throttle.max *= 2;
+	r->throttle.limit = r->throttle.max;
 	return 0;
-}
-
-static uint32_t block_of_hits(uint32_t hits, uint32_t max)
-{
-	uint32_t block = BLOCK_MIN;
-
-	while (block < hits + 2 && block < max)
-		block *= 2;
-	return block < max ? block : max;
 }
 
 static uint32_t size_of_miss(struct readahead *r, uint64_t page)
 {
 	bool neighbour = r->begun && (page == r->last_miss + 1 || page + 1 == r->last_miss);
-	uint32_t block = 1;
+	uint32_t block = readahead_of_miss(r->hits, neighbour, r->last_block, r->throttle.max);
 
-	if (r->hits)
-		block = block_of_hits(r->hits, r->window_max);
-	else if (neighbour)
-		block = r->window_max < 2 ? 1 : 2;
-	if (block < r->last_block / 2)
-		block = r->last_block / 2;
 	r->hits = 0;
 	r->last_block = block;
 	r->last_miss = page;
@@ -111,10 +92,10 @@ static void marker(struct readahead *r, const struct prefetch_access *a, struct 
 		r->hits = a->credit / 2 + 1; /* the marker is in the middle */
 		r->started_pages = 0;
 	}
-	r->dropped -= a->credit / 2 < r->dropped ? a->credit / 2 : r->dropped;
-	if (!r->dropped && r->limit < r->window_max && a->credit >= r->limit)
-		r->limit *= 2;
-	block = block_of_hits(a->credit, r->limit);
+	throttle_used(&r->throttle, a->credit / 2);
+	if (!r->throttle.dropped && a->credit >= r->throttle.limit)
+		throttle_double(&r->throttle);
+	block = readahead_of_hits(a->credit, r->throttle.limit);
 	r->window = block;
 	plan->delta = 1;
 	if (!down) {
@@ -138,7 +119,7 @@ static void access(void *state, const struct prefetch_access *a, struct prefetch
 		break;
 	case PREFETCH_HIT:
 		r->last_page = a->page;
-		r->hits += r->hits < r->window_max;
+		r->hits += r->hits < r->throttle.max;
 		break;
 	case PREFETCH_MARKER:
 		marker(r, a, plan);
@@ -151,13 +132,7 @@ static void unused(void *state, uint32_t count)
 {
 	struct readahead *r = state;
 
-	r->dropped += count < r->window_max ? count : r->window_max;
-	while (r->dropped >= r->limit && r->limit > 1) {
-		r->dropped -= r->limit;
-		r->limit /= 2;
-	}
-	if (r->dropped > r->limit)
-		r->dropped = r->limit;
+	throttle_dropped(&r->throttle, count);
 }
 
 static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)

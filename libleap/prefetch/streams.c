@@ -25,14 +25,12 @@
  * up without; each time that fails the next try comes later. Several streams whose windows do not fit into the
  * room for pages ahead of their use thus settle for windows that do.
  */
-#include <errno.h>
 #include <string.h>
 
-#include "libleap/error.h"
 #include "libleap/prefetch/majority_core.h"
 #include "libleap/prefetch/prefetch.h"
+#include "libleap/prefetch/throttle.h"
 
-#define WINDOW_MAX   512
 #define STREAMS      64
 #define FAR          STREAMS /* index of the history of far steps */
 #define NEAR         64
@@ -87,9 +85,10 @@ static int init(void *state, const struct prefetch_params *params)
 {
 	struct streams *s = state;
 
-	if (!params->window_max || params->window_max > WINDOW_MAX)
-		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
-				 params->window_max, WINDOW_MAX);
+	int err = prefetch_check_window(params);
+
+	if (err)
+		return err;
 	s->window_max = params->window_max;
 	s->limit = s->window_max < LIMIT_START ? s->window_max : LIMIT_START;
 	s->patience = PATIENCE;
@@ -194,7 +193,8 @@ static bool plan_pattern(struct streams *s, const struct majority *m, uint64_t p
 	plan->delta = way;
 	plan->nsteps = p;
 	plan->count = count < s->window_max ? count : s->window_max;
-	if (!way || page > MAJORITY_PAGE_MAX - WINDOW_MAX * NEAR || page < WINDOW_MAX * NEAR) {
+	if (!way || page > MAJORITY_PAGE_MAX - PREFETCH_WINDOW_MAX * NEAR ||
+	    page < PREFETCH_WINDOW_MAX * NEAR) {
 		*plan = (struct prefetch_plan){0};
 		return false;
 	}
@@ -224,7 +224,8 @@ static bool plan_ripple(struct streams *s, const struct majority *m, uint64_t pa
 	plan->delta = net < 0 ? 1 : -1;
 	plan->start = page + (uint64_t)(net < 0 ? up : down) + (uint64_t)plan->delta;
 	plan->count = count < s->window_max ? count : s->window_max;
-	if (plan->start < WINDOW_MAX || plan->start > MAJORITY_PAGE_MAX - WINDOW_MAX)
+	if (plan->start < PREFETCH_WINDOW_MAX ||
+	    plan->start > MAJORITY_PAGE_MAX - PREFETCH_WINDOW_MAX)
 		plan->count = 0;
 	return plan->count;
 }

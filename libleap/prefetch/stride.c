@@ -17,14 +17,12 @@
  * the window. Markers: a touched marker stands for its window's pages and continues it, twice as
  * far, within the reach.
  */
-#include <errno.h>
-
-#include "libleap/error.h"
 #include "libleap/prefetch/prefetch.h"
+#include "libleap/prefetch/throttle.h"
 
-#define WINDOW_MAX 512
-#define ENTRIES    16
-#define PAGE_MAX   (~0ull >> 12)
+#define REACH_START 4 /* pages */
+#define ENTRIES     16
+#define PAGE_MAX    (~0ull >> 12)
 
 enum state { INITIAL, TRANSIENT, STEADY, NO_PREDICTION };
 
@@ -37,12 +35,10 @@ struct entry {
 };
 
 struct stride {
-	uint32_t window_max;
-	uint32_t reach;   /* pages of the next window, 1 .. window_max */
-	uint32_t brought; /* by the last window; 0: it was judged */
-	uint32_t hits;    /* on it */
-	uint32_t dropped; /* untouched, not yet made up for */
-	uint32_t window;  /* last one, for peek() */
+	struct throttle reach; /* pages of the next window */
+	uint32_t brought;      /* by the last window; 0: it was judged */
+	uint32_t hits;         /* on it */
+	uint32_t window;       /* last one, for peek() */
 	int64_t last_stride;
 	struct entry entry[ENTRIES];
 };
@@ -56,11 +52,12 @@ static int init(void *state, const struct prefetch_params *params)
 {
 	struct stride *s = state;
 
-	if (!params->window_max || params->window_max > WINDOW_MAX)
-		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
-				 params->window_max, WINDOW_MAX);
-	s->window_max = params->window_max;
-	s->reach = params->window_max < 4 ? params->window_max : 4;
+	int err = prefetch_check_window(params);
+
+	if (err)
+		return err;
+	s->reach.max = params->window_max;
+	s->reach.limit = params->window_max < REACH_START ? params->window_max : REACH_START;
 	return 0;
 }
 
@@ -110,9 +107,9 @@ static void judge(struct stride *s)
 	if (!s->brought)
 		return;
 	if (4 * s->hits >= 3 * s->brought)
-		s->reach = s->reach > s->window_max / 2 ? s->window_max : s->reach * 2;
-	else if (2 * s->hits < s->brought && s->reach > 1)
-		s->reach /= 2;
+		throttle_double(&s->reach);
+	else if (2 * s->hits < s->brought && s->reach.limit > 1)
+		s->reach.limit /= 2;
 	s->brought = s->hits = 0;
 }
 
@@ -136,7 +133,7 @@ static void miss(struct stride *s, const struct prefetch_access *a, struct prefe
 	if (!step(e, a->page) || e->state != STEADY)
 		return;
 	judge(s);
-	ahead(a->page, e->stride, s->reach, plan);
+	ahead(a->page, e->stride, s->reach.limit, plan);
 	s->brought = s->window = plan->count;
 	s->last_stride = e->stride;
 }
@@ -152,14 +149,14 @@ static void marker(struct stride *s, const struct prefetch_access *a, struct pre
 	e->last_page = a->page;
 	e->stride = a->delta;
 	e->state = STEADY;
-	s->dropped -= a->credit < s->dropped ? a->credit : s->dropped;
+	throttle_used(&s->reach, a->credit);
 	if (s->brought) {
 		s->hits = s->brought;
 		judge(s);
 	}
-	count = a->credit < s->reach / 2 ? a->credit * 2 : s->reach;
-	if (!s->dropped && count >= s->reach)
-		s->reach = s->reach > s->window_max / 2 ? s->window_max : s->reach * 2;
+	count = a->credit < s->reach.limit / 2 ? a->credit * 2 : s->reach.limit;
+	if (!s->reach.dropped && count >= s->reach.limit)
+		throttle_double(&s->reach);
 	ahead(a->frontier, a->delta, count, plan);
 	s->window = plan->count;
 	s->last_stride = a->delta;
@@ -190,13 +187,7 @@ static void unused(void *state, uint32_t count)
 {
 	struct stride *s = state;
 
-	s->dropped += count < s->window_max ? count : s->window_max;
-	while (s->dropped >= s->reach && s->reach > 1) {
-		s->dropped -= s->reach;
-		s->reach /= 2;
-	}
-	if (s->dropped > s->reach)
-		s->dropped = s->reach;
+	throttle_dropped(&s->reach, count);
 }
 
 static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)

@@ -3,29 +3,21 @@
  * vma_readahead.c - readahead as Linux does it on the swap path of a device that does not rotate: by virtual
  * address, in the direction of the last two misses.
  *
- * The window's size is that of cluster readahead (readahead.c): hits since the last miss plus two, rounded
- * up to a power of two from 4; without hits two pages beside a neighbour, else the page alone; never less than
- * half of the last. It lies behind the miss when that follows the last miss, before it when it precedes
+ * The window's size is that of cluster readahead (readahead.h). It lies behind the miss when that follows the last miss, before it when it precedes
  * it, else around it; the page that missed is one of its pages.
  *
  * Markers: the next window lies behind the marker's (or before it, when accesses run downwards), twice as
  * large as that was.
  */
-#include <errno.h>
-
-#include "libleap/error.h"
 #include "libleap/prefetch/prefetch.h"
-
-#define WINDOW_MAX 512
-#define WINDOW_MIN 4
+#include "libleap/prefetch/readahead.h"
+#include "libleap/prefetch/throttle.h"
 
 struct vma_readahead {
-	uint32_t window_max;
-	uint32_t hits;        /* since the last miss */
-	uint32_t last_window; /* of a miss */
-	uint32_t limit;       /* of a marker's window, see unused() */
-	uint32_t dropped;     /* pages dropped untouched, not yet made up for */
-	uint32_t window;      /* last one of either kind */
+	struct throttle throttle; /* of a marker's window; max holds for misses, too */
+	uint32_t hits;            /* since the last miss */
+	uint32_t last_window;     /* of a miss */
+	uint32_t window;          /* last one of either kind */
 	uint64_t last_miss;
 	bool begun;
 };
@@ -39,35 +31,22 @@ static int init(void *state, const struct prefetch_params *params)
 {
 	struct vma_readahead *r = state;
 
-	if (!params->window_max || params->window_max > WINDOW_MAX)
-		return error_set(EINVAL, "window_max %u is out of range: choose 1 to %d",
-				 params->window_max, WINDOW_MAX);
-	r->window_max = r->limit = params->window_max;
+	int err = prefetch_check_window(params);
+
+	if (err)
+		return err;
+	r->throttle.max = r->throttle.limit = params->window_max;
 	return 0;
-}
-
-static uint32_t size_of_hits(uint32_t hits, uint32_t max)
-{
-	uint32_t window = WINDOW_MIN;
-
-	while (window < hits + 2 && window < max)
-		window *= 2;
-	return window < max ? window : max;
 }
 
 static void miss(struct vma_readahead *r, uint64_t page, struct prefetch_plan *plan)
 {
 	bool up = r->begun && page == r->last_miss + 1, down = r->begun && page + 1 == r->last_miss;
-	uint32_t window = 1, before;
+	uint32_t window, before;
 
 	if (r->begun && page == r->last_miss)
 		return; /* a retried fault */
-	if (r->hits)
-		window = size_of_hits(r->hits, r->window_max);
-	else if (up || down)
-		window = r->window_max < 2 ? 1 : 2;
-	if (window < r->last_window / 2)
-		window = r->last_window / 2;
+	window = readahead_of_miss(r->hits, up || down, r->last_window, r->throttle.max);
 	r->hits = 0;
 	r->last_window = r->window = window;
 	r->last_miss = page;
@@ -91,10 +70,10 @@ static void marker(struct vma_readahead *r, const struct prefetch_access *a,
 		return;
 	r->last_miss = down ? first : a->frontier; /* what goes on from here follows it */
 	r->begun = true;
-	r->dropped -= a->credit / 2 < r->dropped ? a->credit / 2 : r->dropped;
-	if (!r->dropped && a->credit >= r->limit)
-		r->limit = r->limit > r->window_max / 2 ? r->window_max : r->limit * 2;
-	window = size_of_hits(a->credit, r->limit);
+	throttle_used(&r->throttle, a->credit / 2);
+	if (!r->throttle.dropped && a->credit >= r->throttle.limit)
+		throttle_double(&r->throttle);
+	window = readahead_of_hits(a->credit, r->throttle.limit);
 	if (down && window > first)
 		window = (uint32_t)first;
 	r->window = window;
@@ -115,7 +94,7 @@ static void access(void *state, const struct prefetch_access *a, struct prefetch
 	case PREFETCH_HIT:
 		r->last_miss = a->page;
 		r->begun = true;
-		r->hits += r->hits < r->window_max;
+		r->hits += r->hits < r->throttle.max;
 		break;
 	case PREFETCH_MARKER:
 		marker(r, a, plan);
@@ -127,13 +106,7 @@ static void unused(void *state, uint32_t count)
 {
 	struct vma_readahead *r = state;
 
-	r->dropped += count < r->window_max ? count : r->window_max;
-	while (r->dropped >= r->limit && r->limit > 1) {
-		r->dropped -= r->limit;
-		r->limit /= 2;
-	}
-	if (r->dropped > r->limit)
-		r->dropped = r->limit;
+	throttle_dropped(&r->throttle, count);
 }
 
 static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
