@@ -61,7 +61,7 @@ static void resolve(void)
 	affinity_vfork = (pid_t(*)(void))dlsym(RTLD_NEXT, "vfork");
 }
 
-/* The pager's own threads need none of it. Returns whether unanchored_end() must follow. */
+/* The pager's own threads need none of it. Returns whether anchor_unhold() must follow. */
 static bool unanchored_begin(void)
 {
 	if (!real.pthread_create)

@@ -178,6 +178,8 @@ EXPORT long syscall(long number, ...)
 	case SYS_dup2:
 		return dup2((int)a.v[0], (int)a.v[1]);
 #endif
+	case SYS_dup3:
+		return dup3((int)a.v[0], (int)a.v[1], (int)a.v[2]);
 	case SYS_execve:
 		return execve((const char *)a.v[0], (char *const *)a.v[1], (char *const *)a.v[2]);
 	case SYS_execveat:
@@ -186,8 +188,6 @@ EXPORT long syscall(long number, ...)
 	case SYS_sched_getaffinity: /* answers with the length */
 	case SYS_sched_setaffinity:
 		return affinity_call(number, &a);
-	case SYS_dup3:
-		return dup3((int)a.v[0], (int)a.v[1], (int)a.v[2]);
 	case SYS_vmsplice:
 		return vmsplice((int)a.v[0], (const struct iovec *)a.v[1], (size_t)a.v[2],
 				(unsigned)a.v[3]);

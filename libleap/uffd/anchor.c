@@ -35,9 +35,9 @@ static int set_locked(uint32_t thread, int cpu)
 	CPU_SET(cpu, &one);
 	if (affinity(SYS_sched_setaffinity, thread, &one) < 0)
 		return -1;
-	anchor.thread = thread;
 	anchor.cpu = cpu;
 	anchor.before = before;
+	__atomic_store_n(&anchor.thread, thread, __ATOMIC_RELAXED);
 	return cpu;
 }
 
@@ -45,7 +45,7 @@ static void clear_locked(void)
 {
 	if (anchor.thread) /* it may have ended */
 		affinity(SYS_sched_setaffinity, anchor.thread, &anchor.before);
-	anchor.thread = 0;
+	__atomic_store_n(&anchor.thread, 0, __ATOMIC_RELAXED);
 }
 
 int anchor_set(uint32_t thread, int cpu)
@@ -54,6 +54,11 @@ int anchor_set(uint32_t thread, int cpu)
 	cpu = set_locked(thread, cpu);
 	lock_release(&anchor.lock);
 	return cpu;
+}
+
+bool anchor_holds(uint32_t thread)
+{
+	return __atomic_load_n(&anchor.thread, __ATOMIC_RELAXED) == thread;
 }
 
 void anchor_clear(uint32_t thread)

@@ -18,6 +18,8 @@
 /* Holds the thread on this CPU. Returns the CPU that it is held on (another fault thread may have chosen before), or -1:
  * it cannot be held now. Fault threads. */
 int anchor_set(uint32_t thread, int cpu);
+/* Is this thread held? */
+bool anchor_holds(uint32_t thread);
 /* Lets this thread go, if it is the one. */
 void anchor_clear(uint32_t thread);
 /* Application threads: lets go what is held, and nothing is held until as many anchor_unhold(). Any thread, also in a signal

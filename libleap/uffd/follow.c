@@ -22,10 +22,15 @@ void follow_init(struct follow *follow, bool anchors)
 	syscall(SYS_sched_getaffinity, 0, sizeof(follow->allowed), &follow->allowed);
 }
 
-/* CPU time that a thread of this process has used; 0 when it is gone. */
-static uint64_t cpu_time(uint32_t thread)
+/* The clock of the CPU time that a thread of this process has used, as the scheduler counts. */
+static int clock_of(uint32_t thread)
 {
-	int clock = (int)(~thread << 3) | 6; /* per thread, as the scheduler counts */
+	return (int)(~thread << 3) | 6;
+}
+
+/* 0 when the thread is gone. */
+static uint64_t cpu_time(int clock)
+{
 	struct timespec t = {0};
 
 	syscall(SYS_clock_gettime, clock, &t);
@@ -65,24 +70,27 @@ static void begin_period(struct follow *follow, unsigned period)
 {
 	follow->faults = 0;
 	follow->period = period;
-	follow->thread_ns = cpu_time(follow->thread);
-	follow->own_ns = cpu_time((uint32_t)sys_gettid());
+	follow->thread_ns = cpu_time(clock_of(follow->thread));
+	follow->own_ns = cpu_time(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* The smaller one of what the two do for a fault: what they could do at the same time. */
 static uint64_t overlap(const struct follow *follow)
 {
-	uint64_t thread = cpu_time(follow->thread) - follow->thread_ns;
-	uint64_t own = cpu_time((uint32_t)sys_gettid()) - follow->own_ns;
+	uint64_t thread = cpu_time(clock_of(follow->thread)) - follow->thread_ns;
+	uint64_t own = cpu_time(CLOCK_THREAD_CPUTIME_ID) - follow->own_ns;
 
 	return (thread < own ? thread : own) / follow->faults;
 }
 
 static void join(struct follow *follow)
 {
-	int cpu = cpu_of(follow->thread);
 	cpu_set_t one;
+	int cpu;
 
+	if (follow->together && anchor_holds(follow->thread))
+		return;
+	cpu = cpu_of(follow->thread);
 	if (cpu < 0 || !CPU_ISSET(cpu, &follow->allowed))
 		return;
 	if (follow->anchors)
@@ -99,7 +107,8 @@ static void part(struct follow *follow)
 {
 	if (!follow->together)
 		return;
-	anchor_clear(follow->thread);
+	if (follow->anchors)
+		anchor_clear(follow->thread);
 	syscall(SYS_sched_setaffinity, 0, sizeof(follow->allowed), &follow->allowed);
 	follow->together = false;
 }
@@ -111,6 +120,11 @@ void follow_fault(struct follow *follow, uint32_t thread, unsigned n)
 	if (thread != follow->thread) {
 		part(follow);
 		follow->thread = thread;
+		follow->period =
+			0; /* begins when it faults again: threads that take turns cost nothing */
+		return;
+	}
+	if (!follow->period) {
 		begin_period(follow, FIRST_PERIOD);
 		return;
 	}

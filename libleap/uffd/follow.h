@@ -17,7 +17,7 @@
 struct follow {
 	cpu_set_t allowed;  /* what the fault thread was given */
 	uint32_t thread;    /* the only one that faulted lately */
-	unsigned period;    /* faults that it has */
+	unsigned period;    /* faults that it has; 0: not begun */
 	unsigned faults;    /* of it, in this period */
 	uint64_t thread_ns; /* CPU time of it when the period began */
 	uint64_t own_ns;    /* and of the fault thread */

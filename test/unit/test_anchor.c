@@ -44,12 +44,16 @@ static void test_set_and_clear(void **state)
 	uint32_t me = (uint32_t)sys_gettid();
 
 	needs_two();
+	assert_false(anchor_holds(me));
 	assert_int_equal(anchor_set(me, first_cpu), first_cpu);
 	assert_int_equal(cpus_of(me), 1);
+	assert_true(anchor_holds(me));
+	assert_false(anchor_holds(me + 1));
 	anchor_clear(me + 1); /* another one */
 	assert_int_equal(cpus_of(me), 1);
 	anchor_clear(me);
 	assert_int_equal(cpus_of(me), CPU_COUNT(&all));
+	assert_false(anchor_holds(me));
 	anchor_clear(me); /* harmless */
 	assert_int_equal(cpus_of(me), CPU_COUNT(&all));
 }
@@ -153,6 +157,12 @@ static void test_follow(void **state)
 	assert_int_equal(cpus_of(worker), 1);
 	assert_int_equal(cpus_of(0), 1);
 	assert_true(follow_timeout(&follow) > 0);
+	/* somebody let it go meanwhile: it is held again */
+	anchor_hold();
+	anchor_unhold();
+	assert_int_equal(cpus_of(worker), CPU_COUNT(&all));
+	faults(&follow, worker, 200, 0, 0);
+	assert_int_equal(cpus_of(worker), 1);
 	follow_idle(&follow);
 	assert_int_equal(cpus_of(worker), CPU_COUNT(&all));
 	assert_int_equal(cpus_of(0), CPU_COUNT(&all));
