@@ -39,9 +39,16 @@ static void *nomem(void *p)
 	return p;
 }
 
+/* Certainly jemalloc's, as nearly all are. */
+static inline bool surely_jemallocs(const void *p)
+{
+	return likely(managed(p, 1)) || hooks_own(p);
+}
+
+/* Of one that is not the pager's. */
 static bool jemallocs(const void *p)
 {
-	return managed(p, 1) || !p || !preload_ready() || hooks_own(p);
+	return surely_jemallocs(p) || !p || !preload_ready() || hooks_own_more();
 }
 
 static __attribute__((noinline)) void *runtime_alloc(size_t size)
@@ -94,7 +101,7 @@ static __attribute__((noinline)) void free_other(void *p)
 
 EXPORT void free(void *p)
 {
-	if (likely(managed(p, 1)) || hooks_own(p))
+	if (surely_jemallocs(p))
 		leap_je_free(p);
 	else
 		free_other(p);
@@ -122,12 +129,12 @@ EXPORT void *realloc(void *p, size_t size)
 {
 	if (unlikely(!p))
 		return malloc(size);
-	if (likely(managed(p, 1)) || hooks_own(p))
-		;
-	else if (mem_owns(p))
-		return realloc_runtime(p, size);
-	else if (!jemallocs(p))
-		return __libc_realloc(p, size);
+	if (unlikely(!surely_jemallocs(p))) {
+		if (mem_owns(p))
+			return realloc_runtime(p, size);
+		if (!jemallocs(p))
+			return __libc_realloc(p, size);
+	}
 	p = leap_je_realloc(p, size);
 	return likely(p) || !size ? p : nomem(p);
 }
@@ -190,7 +197,7 @@ EXPORT void *pvalloc(size_t size)
 
 EXPORT size_t malloc_usable_size(void *p)
 {
-	if (likely(managed(p, 1)))
+	if (surely_jemallocs(p))
 		return leap_je_malloc_usable_size(p);
 	if (unlikely(mem_owns(p)))
 		return mem_usable(p);

@@ -21,7 +21,7 @@ void leap_je_malloc_stats_print(void (*write)(void *arg, const char *text), void
 /* hooks.c: memory that jemalloc mapped before the reservation existed, or for itself. Entries are only added. */
 #define HOOKS_OWN_MAX 256
 struct hooks_own {
-	unsigned n; /* entries, or more than HOOKS_OWN_MAX: too many to know */
+	unsigned n; /* mappings; those beyond HOOKS_OWN_MAX are in no entry */
 	struct {
 		char *addr;
 		size_t len; /* 0: not yet valid */
@@ -29,14 +29,18 @@ struct hooks_own {
 };
 extern struct hooks_own hooks_own_memory;
 
-/* Is the address there? On the path of free(): a program's first objects stay there. */
+/* Is there such memory that is in no entry? */
+static inline bool hooks_own_more(void)
+{
+	return __atomic_load_n(&hooks_own_memory.n, __ATOMIC_RELAXED) > HOOKS_OWN_MAX;
+}
+
+/* Is the address in one of the entries? On the path of free(): a program's first objects stay there. */
 static inline bool hooks_own(const void *p)
 {
 	unsigned n = __atomic_load_n(&hooks_own_memory.n, __ATOMIC_RELAXED);
 
-	if (n > HOOKS_OWN_MAX)
-		return true;
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n && i < HOOKS_OWN_MAX; i++)
 		if ((uintptr_t)p - (uintptr_t)hooks_own_memory.range[i].addr <
 		    __atomic_load_n(&hooks_own_memory.range[i].len, __ATOMIC_ACQUIRE))
 			return true;
