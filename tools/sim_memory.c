@@ -8,7 +8,7 @@
 
 #include "libleap/error.h"
 
-#define CHUNK       512
+#define CHUNK       64
 #define SLOTS_START 1024
 
 static int no_memory(void)

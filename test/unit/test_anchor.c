@@ -199,13 +199,13 @@ static void test_follow_apart(void **state)
 	pthread_t thread;
 
 	needs_two();
-	end = false;
-	worker = 0;
+	__atomic_store_n(&end, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker, 0, __ATOMIC_RELAXED);
 	assert_int_equal(pthread_create(&thread, NULL, work_main, NULL), 0);
 	while (!__atomic_load_n(&worker, __ATOMIC_ACQUIRE))
 		usleep(100);
 	follow_init(&follow, true);
-	work_ns = UINT64_MAX / 2; /* all the time */
+	__atomic_store_n(&work_ns, UINT64_MAX / 2, __ATOMIC_RELAXED); /* all the time */
 	faults(&follow, worker, 300, 1000000, 0);
 	assert_int_equal(cpus_of(worker), CPU_COUNT(&all));
 	assert_int_equal(cpus_of(0), CPU_COUNT(&all));
