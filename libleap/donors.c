@@ -236,6 +236,7 @@ void donor_died(struct leap *leap, struct donor *donor, int err)
 		  err == -ETIMEDOUT ? "no answer within the deadline" : "the connection broke");
 	slabs_donor_gone(&leap->slabs, donor);
 	update_sync(leap);
+	evictor_kick(leap);
 	keeper_kick(leap);
 }
 

@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
-#include "libleap/evict.h"
+#include "libleap/evict_int.h"
 #include "libleap/log.h"
 #include "libleap/plan.h"
 #include "libleap/session.h"
@@ -13,20 +13,7 @@
 #include "libleap/util/hash.h"
 #include "libleap/util/mem.h"
 
-/* A write-back request: neighbouring pages of one extent. */
-struct evict_write {
-	struct io io; /* first: io -> evict_write */
-	struct shard *shard;
-	struct extent *extent;
-	struct donor *donor;
-	uint32_t slot; /* of limbo */
-	unsigned first, n;
-	bool again; /* a write of these pages has failed before */
-	struct evict_write *next;
-};
-
-#define WRITES_MAX    256 /* in flight for a shard */
-#define PICK_TRIES    64  /* extents looked at before giving up */
+#define PICK_TRIES    64 /* extents looked at before giving up */
 #define UNEVICT_TRIES 100
 #define FRUITLESS_NS  (100 * 1000000ull)
 
@@ -39,24 +26,6 @@ struct evicting {
 	uint32_t unused; /* prefetched, never known to be touched */
 	uint64_t hash[EXTENT_PAGES];
 };
-
-int evict_init(struct shard *shard)
-{
-	shard->write_pool = mem_map(WRITES_MAX * sizeof(*shard->write_pool));
-	if (!shard->write_pool)
-		return -ENOMEM;
-	for (int i = WRITES_MAX; i-- > 0;) {
-		shard->write_pool[i].next = shard->write_free;
-		shard->write_free = &shard->write_pool[i];
-	}
-	return 0;
-}
-
-void evict_destroy(struct shard *shard)
-{
-	mem_unmap(shard->write_pool, WRITES_MAX * sizeof(*shard->write_pool));
-	shard->write_pool = NULL;
-}
 
 uint64_t evict_limbo_target(const struct shard *shard)
 {
@@ -203,8 +172,7 @@ static int map_frame(struct shard *shard, char *addr, char *frame, bool *ret_mov
 	return err == -EEXIST ? 0 : err;
 }
 
-/* Page i goes back into the program: its content could not be stored. */
-static void unevict(struct shard *shard, struct extent *e, uint32_t slot, unsigned i)
+void evict_undo(struct shard *shard, struct extent *e, uint32_t slot, unsigned i)
 {
 	struct page *page = &extent_pages(e)[i];
 	char *addr = extent_addr(e) + ((size_t)i << LEAP_PAGE_SHIFT);
@@ -223,32 +191,28 @@ static void unevict(struct shard *shard, struct extent *e, uint32_t slot, unsign
 	shard_pages_local(shard, e, 1ull << i);
 }
 
-/* Slots for the dirty pages that need one; pages that get none go home. */
-static void settle_slots(struct shard *shard, struct evicting *ev)
+uint64_t evict_find_slots(struct shard *shard, struct extent *e, uint32_t slot, uint64_t dirty)
 {
 	struct slabs *slabs = &shard->leap->slabs;
-	struct page *pages = extent_pages(ev->extent);
+	struct page *pages = extent_pages(e);
 	uint32_t slots[EXTENT_PAGES] = {0};
 	uint64_t need = 0, served;
 
-	for (uint64_t m = ev->dirty; m; m &= m - 1) {
-		unsigned i = (unsigned)__builtin_ctzll(m);
-
-		if (!pages[i].slot)
-			need |= 1ull << i;
-	}
+	for (uint64_t m = dirty; m; m &= m - 1)
+		if (!pages[__builtin_ctzll(m)].slot)
+			need |= m & -m;
 	if (!need)
-		return;
-	ensure_group(shard, ev->extent);
-	served = slots_take(slabs, ev->extent->group, need, slots);
+		return dirty;
+	ensure_group(shard, e);
+	served = slots_take(slabs, e->group, need, slots);
 	for (uint64_t m = served; m; m &= m - 1) {
 		unsigned i = (unsigned)__builtin_ctzll(m);
 
 		pages[i].slot = slots[i];
 	}
 	for (uint64_t m = need & ~served; m; m &= m - 1)
-		unevict(shard, ev->extent, ev->slot, (unsigned)__builtin_ctzll(m));
-	ev->dirty &= ~(need & ~served);
+		evict_undo(shard, e, slot, (unsigned)__builtin_ctzll(m));
+	return dirty & ~(need & ~served);
 }
 
 static void settle(struct shard *shard, struct evicting *ev)
@@ -271,7 +235,7 @@ static void settle(struct shard *shard, struct evicting *ev)
 		settle_page(shard, ev, (unsigned)__builtin_ctzll(m), put);
 	plan_unused(shard, e->region, ev->unused);
 	slots_put(&shard->leap->slabs, put, EXTENT_PAGES);
-	settle_slots(shard, ev);
+	ev->dirty = evict_find_slots(shard, e, ev->slot, ev->dirty);
 	slot->writing = ev->dirty;
 	shard->count.evicted += (uint64_t)__builtin_popcountll(ev->moved);
 	e->flags &= ~(EXTENT_BUSY | EXTENT_COLD);
@@ -280,189 +244,6 @@ static void settle(struct shard *shard, struct evicting *ev)
 		uffd_wake(shard->uffd, extent_addr(e), (size_t)extent_npages(e) << LEAP_PAGE_SHIFT);
 	}
 	lock_signal(&shard->event);
-}
-
-static void write_done(struct io *io)
-{
-	struct evict_write *w = (struct evict_write *)io;
-
-	w->next = w->shard->write_done;
-	w->shard->write_done = w;
-}
-
-static struct evict_write *write_get(struct shard *shard)
-{
-	struct evict_write *w;
-
-	while (!shard->write_free) {
-		if (!evict_reap(shard))
-			sched_yield();
-	}
-	w = shard->write_free;
-	shard->write_free = w->next;
-	return w;
-}
-
-/* Posts [first, first + n) of the extent's limbo slot, whose slots are neighbours on one donor. */
-static void post_write(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
-		       unsigned n, const struct slot_place *place, bool again)
-{
-	struct evict_write *w = write_get(shard);
-	struct lane *lane = shard->write[place->donor->index];
-
-	memset(w, 0, sizeof(*w));
-	w->shard = shard;
-	w->extent = e;
-	w->donor = place->donor;
-	w->slot = slot;
-	w->first = first;
-	w->n = n;
-	w->again = again;
-	w->io = (struct io){
-		.op = IO_WRITE,
-		.slab = place->slab,
-		.page = place->page,
-		.npages = n,
-		.buf = limbo_frame(&shard->limbo, slot, first),
-		.done = write_done,
-	};
-	shard->writes_in_flight++;
-	if (!donor_alive(place->donor) || !lane) {
-		w->io.status = -EPIPE;
-		write_done(&w->io);
-		return;
-	}
-	place->donor->ops->submit(lane, &w->io);
-}
-
-/* Slots of WRITING pages do not change, so they may be read without the lock. */
-static void post_writes(struct shard *shard, struct extent *e, uint32_t slot, uint64_t dirty,
-			bool again)
-{
-	const struct slabs *slabs = &shard->leap->slabs;
-	const struct page *pages = extent_pages(e);
-	unsigned bit = 0, n;
-
-	while ((n = mask_run(dirty, &bit))) {
-		struct slot_place place;
-		unsigned k = 1;
-
-		slot_resolve(slabs, pages[bit].slot, &place);
-		while (k < n && pages[bit + k].slot == pages[bit].slot + k &&
-		       (pages[bit + k].slot - 1) % LEAP_SLAB_PAGES)
-			k++;
-		post_write(shard, e, slot, bit, k, &place, again);
-		bit += k;
-	}
-	for (uint32_t d = 0; d < shard->leap->donors.count; d++)
-		if (shard->write[d])
-			shard->leap->donors.donor[d].ops->flush(shard->write[d]);
-}
-
-/* A bounded store is full, or other slots did not help either. The donor is asked again when it has room. */
-static void send_home(struct shard *shard, struct evict_write *w, uint64_t mask)
-{
-	char text[300];
-
-	for (uint64_t m = mask; m; m &= m - 1)
-		unevict(shard, w->extent, w->slot, (unsigned)__builtin_ctzll(m));
-	shard->limbo.slot[w->slot].writing &= ~mask;
-	__atomic_store_n(&w->donor->full, true, __ATOMIC_RELAXED);
-	__atomic_store_n(&shard->leap->no_writes, true, __ATOMIC_RELAXED);
-	if (!evict_found_full(shard->leap))
-		return;
-	uri_format(&w->donor->uri, text, sizeof(text));
-	log_warn("donor %s does not take pages (%s): they stay local beyond the limit", text,
-		 w->io.status == -ENOSPC ? "its store is full" : "writes fail");
-}
-
-/* The write failed: the pages need other slots, or go home. Returns pages to write again. */
-static uint64_t write_failed(struct shard *shard, struct evict_write *w)
-{
-	struct slabs *slabs = &shard->leap->slabs;
-	struct evicting ev = {.extent = w->extent, .slot = w->slot};
-	struct page *pages = extent_pages(w->extent);
-
-	shard->count.io_errors++;
-	for (unsigned i = w->first; i < w->first + w->n; i++) {
-		uint32_t old = pages[i].slot;
-
-		pages[i].slot = 0;
-		slots_put(slabs, &old, 1);
-		if (page_state(&pages[i]) == PAGE_LIMBO) {
-			ev.dirty |= 1ull << i;
-			continue;
-		}
-		/* touched meanwhile: it is LOCAL and simply not stored */
-		page_set_flags(&pages[i], 0, PAGE_WRITING | PAGE_STORED);
-		shard->limbo.slot[w->slot].writing &= ~(1ull << i);
-	}
-	if (w->io.status == -ENOSPC || (w->again && donor_alive(w->donor))) {
-		send_home(shard, w, ev.dirty);
-		return 0;
-	}
-	uint64_t all = ev.dirty;
-
-	settle_slots(shard, &ev);
-	shard->limbo.slot[w->slot].writing &= ~(all & ~ev.dirty);
-	return ev.dirty;
-}
-
-static void write_ok(struct shard *shard, struct evict_write *w)
-{
-	struct page *pages = extent_pages(w->extent);
-
-	for (unsigned i = w->first; i < w->first + w->n; i++)
-		page_set_flags(&pages[i], PAGE_STORED, PAGE_WRITING);
-	shard->limbo.slot[w->slot].writing &= ~mask_range(w->first, w->n);
-	shard->count.written += w->n;
-}
-
-static void reap_one(struct shard *shard, struct evict_write *w)
-{
-	uint64_t again = 0;
-
-	shard->writes_in_flight--;
-	if (w->io.status == -EPIPE || w->io.status == -ETIMEDOUT)
-		donor_died(shard->leap, w->donor, w->io.status);
-	lock_acquire(&shard->lock);
-	if (w->io.status)
-		again = write_failed(shard, w);
-	else
-		write_ok(shard, w);
-	lock_signal(&shard->event);
-	lock_release(&shard->lock);
-	w->next = shard->write_free;
-	shard->write_free = w;
-	if (again)
-		post_writes(shard, w->extent, w->slot, again, true);
-}
-
-int evict_reap(struct shard *shard)
-{
-	int n = 0;
-
-	for (uint32_t d = 0; shard->writes_in_flight && d < shard->leap->donors.count; d++) {
-		const struct donor *donor = &shard->leap->donors.donor[d];
-
-		if (shard->write[d] && !(donor->ops->flags & TRANSPORT_SYNC))
-			donor->ops->poll(shard->write[d]);
-	}
-	while (shard->write_done) {
-		struct evict_write *w = shard->write_done;
-
-		shard->write_done = w->next;
-		reap_one(shard, w);
-		n++;
-	}
-	return n;
-}
-
-void evict_drain(struct shard *shard)
-{
-	while (shard->writes_in_flight)
-		if (!evict_reap(shard))
-			sched_yield();
 }
 
 /* Finishes a claimed eviction. Pages taken out, or EVICT_FULL when all of them had to go home. */
@@ -478,7 +259,7 @@ static int finish(struct shard *shard, struct evicting *ev)
 	out = want - (unsigned)(shard->local - before);
 	lock_release(&shard->lock);
 	if (ev->dirty) {
-		post_writes(shard, ev->extent, ev->slot, ev->dirty, false);
+		evict_write(shard, ev->extent, ev->slot, ev->dirty);
 		evict_reap(shard);
 	}
 	if (out)

@@ -30,7 +30,8 @@ void evict_destroy(struct shard *shard);
 int evict_oldest(struct shard *shard);
 /* Evicts what can be of this extent; same answers. */
 int evict_extent(struct shard *shard, struct extent *e);
-/* Delivers completed writes; returns how many. */
+/* Delivers completed writes; returns how many. What failed, and pages in limbo whose donor died, are written to other
+ * donors, or go home. */
 int evict_reap(struct shard *shard);
 /* Waits (polling) until no write is in flight. */
 void evict_drain(struct shard *shard);
@@ -47,6 +48,8 @@ bool evict_full(const struct leap *leap);
 bool evict_found_full(struct leap *leap);
 /* There may be room again. */
 void evict_found_room(struct leap *leap);
+/* Did a donor die whose pages in limbo were not seen to yet? */
+bool evict_deaths_unseen(const struct shard *shard);
 /* The kernel has no memory for a page: gives it some, whatever the budget says, and time. Fault role. */
 void evict_for_kernel(struct shard *shard);
 /* How many limbo frames this shard may keep. */

@@ -199,6 +199,14 @@ static bool evictor_round(struct leap *leap)
 	return progress;
 }
 
+static bool deaths_unseen(const struct leap *leap)
+{
+	for (unsigned s = 0; s < leap->nshards; s++)
+		if (evict_deaths_unseen(&leap->shards[s]))
+			return true;
+	return false;
+}
+
 void evictor_kick(struct leap *leap)
 {
 	lock_signal(&leap->evict_event);
@@ -211,7 +219,8 @@ void *evictor_main(void *arg)
 	while (!__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE)) {
 		uint32_t seen = __atomic_load_n(&leap->evict_event, __ATOMIC_ACQUIRE);
 
-		if (over(leap, budget_headroom(leap)) || writes_in_flight(leap)) {
+		if (over(leap, budget_headroom(leap)) || writes_in_flight(leap) ||
+		    deaths_unseen(leap)) {
 			if (evictor_round(leap)) {
 				if (!over(leap, budget_headroom(leap)))
 					sched_yield();

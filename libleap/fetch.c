@@ -97,15 +97,34 @@ static int post(struct shard *shard, struct leap_region *region, size_t index, u
 	return 0;
 }
 
-/* Frees the oldest STAGED pages so that a demand read finds a buffer. */
-static bool free_buffer(struct shard *shard)
+void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t index)
 {
-	struct stage *stage = &shard->stage;
+	struct page *page = &region->pages[index];
+	int i = stage_find(&shard->stage, region, index);
 
-	if (stage->oldest < 0)
+	stage_remove(&shard->stage, (unsigned)i);
+	stage_put(&shard->stage, (unsigned)i, 1);
+	shard->staged--;
+	shard->remote++;
+	if (page_has(page, PAGE_PREFETCHED))
+		plan_unused(shard, region, 1);
+	page_set_flags(page, 0, PAGE_PREFETCHED);
+	page_move(page, PAGE_REMOTE);
+}
+
+bool fetch_free_buffer(struct shard *shard)
+{
+	const struct stage_entry *oldest;
+	struct slot_place place;
+
+	if (shard->stage.oldest < 0)
 		return false;
-	fetch_drop_staged(shard, stage->entry[stage->oldest].region,
-			  stage->entry[stage->oldest].page);
+	oldest = &shard->stage.entry[shard->stage.oldest];
+	slot_resolve(&shard->leap->slabs, oldest->region->pages[oldest->page].slot, &place);
+	if (place.gone)
+		fetch_map_staged(shard, oldest->region, oldest->page);
+	else
+		fetch_drop_staged(shard, oldest->region, oldest->page);
 	return true;
 }
 
@@ -127,7 +146,7 @@ void fetch_demand(struct shard *shard, struct leap_region *region, size_t index)
 	page_set_flags(page, PAGE_DEMAND | PAGE_WAITED, PAGE_PREFETCHED);
 	while (post(shard, region, index, 1, &place, FETCH_MAP,
 		    shard->demand[place.donor->index])) {
-		if (free_buffer(shard))
+		if (fetch_free_buffer(shard))
 			continue;
 		/* every buffer is in flight: wait for some to land */
 		lock_release(&shard->lock);
@@ -310,21 +329,6 @@ void fetch_map_staged(struct shard *shard, struct leap_region *region, size_t in
 	shard->staged--;
 	fill_install(shard, region, index, stage_buf(&shard->stage, (unsigned)i), true);
 	stage_put(&shard->stage, (unsigned)i, 1);
-}
-
-void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t index)
-{
-	struct page *page = &region->pages[index];
-	int i = stage_find(&shard->stage, region, index);
-
-	stage_remove(&shard->stage, (unsigned)i);
-	stage_put(&shard->stage, (unsigned)i, 1);
-	shard->staged--;
-	shard->remote++;
-	if (page_has(page, PAGE_PREFETCHED))
-		plan_unused(shard, region, 1);
-	page_set_flags(page, 0, PAGE_PREFETCHED);
-	page_move(page, PAGE_REMOTE);
 }
 
 /* Page i left its limbo frame for the program: by its frame (moved) or as a copy. */

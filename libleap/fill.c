@@ -147,12 +147,8 @@ void fill_demand(struct shard *shard, struct leap_region *region, size_t index,
 
 	if (!bytes) {
 		stage = stage_take(&shard->stage, 1);
-		while (stage < 0 && shard->stage.oldest >= 0) {
-			struct stage_entry *old = &shard->stage.entry[shard->stage.oldest];
-
-			fetch_drop_staged(shard, old->region, old->page);
+		while (stage < 0 && fetch_free_buffer(shard))
 			stage = stage_take(&shard->stage, 1);
-		}
 		if (stage < 0) { /* cannot happen: nothing else holds buffers here */
 			uffd_wake(shard->uffd, region_page_addr(region, index), LEAP_PAGE_BYTES);
 			return;

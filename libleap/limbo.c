@@ -91,9 +91,31 @@ static void detach(struct shard *shard, uint32_t index)
 	slot->frames = 0;
 }
 
-static bool retirable(const struct limbo_slot *slot)
+uint64_t limbo_homeless(const struct shard *shard, uint32_t index)
 {
-	return !slot->busy && !slot->writing;
+	const struct slabs *slabs = &shard->leap->slabs;
+	const struct limbo_slot *slot = &shard->limbo.slot[index];
+	const struct page *pages = extent_pages(slot->extent);
+	uint64_t homeless = 0;
+
+	for (uint64_t m = slot->frames; m && slabs_deaths(slabs); m &= m - 1) {
+		const struct page *page = &pages[__builtin_ctzll(m)];
+		struct slot_place place;
+
+		if (page_state(page) != PAGE_LIMBO || !page_has(page, PAGE_STORED))
+			continue;
+		slot_resolve(slabs, page->slot, &place);
+		if (place.gone)
+			homeless |= m & -m;
+	}
+	return homeless;
+}
+
+static bool retirable(const struct shard *shard, uint32_t index)
+{
+	const struct limbo_slot *slot = &shard->limbo.slot[index];
+
+	return !slot->busy && !slot->writing && !limbo_homeless(shard, index);
 }
 
 int limbo_take(struct shard *shard, struct extent *e, uint32_t *ret_slot)
@@ -126,7 +148,7 @@ int limbo_retire_extent(struct shard *shard, struct extent *e)
 	uint32_t index = e->limbo - 1;
 	bool had_frames;
 
-	if (!retirable(&limbo->slot[index]))
+	if (!retirable(shard, index))
 		return -EBUSY;
 	had_frames = limbo->slot[index].frames;
 	detach(shard, index);
@@ -150,7 +172,7 @@ uint64_t limbo_shrink(struct shard *shard, uint64_t max_frames)
 		if (slot->extent) {
 			bool had_frames = slot->frames;
 
-			if (!retirable(slot))
+			if (!retirable(shard, index))
 				break;
 			detach(shard, index);
 			if (had_frames && run && run_first + run == index) {
@@ -179,7 +201,7 @@ char *limbo_recycle(struct shard *shard)
 		return NULL;
 	index = (limbo->head - 1) % limbo->nslots;
 	slot = &limbo->slot[index];
-	if (!slot->extent || !retirable(slot) || slot->frames != ~0ull)
+	if (!slot->extent || !retirable(shard, index) || slot->frames != ~0ull)
 		return NULL;
 	detach(shard, index);
 	limbo->head--;

@@ -10,6 +10,9 @@
  * Mover move: frames are the program's own, moved in and out by the kernel; the area is registered with the
  * shard's userfaultfd and a hole in it must never be touched. Mover wp: frames are copies in plain memory.
  *
+ * A donor may die while it has the only copy of pages that are in limbo. Their slot is not retired before they are
+ * written to another donor or mapped again (evict_write.c).
+ *
  * Everything under the shard's lock, except that an evictor fills a slot that it has claimed (`busy`).
  */
 #ifndef LEAP_LIMBO_H
@@ -26,7 +29,8 @@ struct shard;
 struct limbo_slot {
 	struct extent *extent; /* NULL: retired early, waits for the tail to pass */
 	uint64_t frames;       /* frames present */
-	uint64_t writing;      /* frames with a write in flight */
+	uint64_t writing;      /* frames with a write in flight, or about to be */
+	uint64_t again;        /* of these: to be written to other slots, by evict_reap() */
 	bool busy;             /* being filled by an evictor */
 };
 
@@ -47,7 +51,9 @@ void limbo_destroy(struct shard *shard);
 char *limbo_frame(const struct limbo *limbo, uint32_t slot, unsigned i);
 /* A fresh slot for the extent, or -EBUSY when the ring is full and its tail cannot be retired. */
 int limbo_take(struct shard *shard, struct extent *e, uint32_t *ret_slot);
-/* Retires the extent's slot out of turn. -EBUSY while it is busy or written. */
+/* Pages of a slot that is not busy that are stored at a donor that is gone. */
+uint64_t limbo_homeless(const struct shard *shard, uint32_t slot);
+/* Retires the extent's slot out of turn. -EBUSY while it is busy, written, or has homeless pages. */
 int limbo_retire_extent(struct shard *shard, struct extent *e);
 /* Retires from the tail until at most max_frames are held; stops at a slot that is busy. Returns frames freed. */
 uint64_t limbo_shrink(struct shard *shard, uint64_t max_frames);

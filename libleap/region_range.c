@@ -188,10 +188,10 @@ void region_forget(struct leap_region *r)
 		}
 		lock_acquire(&shard->lock);
 		wait_idle(shard, r, first, first + extent_npages(e));
-		if (e->limbo)
-			limbo_retire_extent(shard, e);
 		for (unsigned i = 0; i < extent_npages(e); i++)
 			drop_page(shard, r, first + i, &slots[i]);
+		if (e->limbo)
+			limbo_retire_extent(shard, e);
 		slots_put(&r->leap->slabs, slots, EXTENT_PAGES);
 		group_drop(&r->leap->slabs, e->group);
 		e->group = 0;

@@ -77,11 +77,13 @@ struct shard {
 	size_t zero_next;
 	unsigned zero_window;
 
-	struct lane *demand[LEAP_DONORS_MAX];                     /* fault role */
-	struct lane *prefetch[LEAP_DONORS_MAX];                   /* fault role */
-	struct lane *write[LEAP_DONORS_MAX];                      /* evict role */
-	unsigned writes_in_flight;                                /* evict role */
-	uint64_t stuck_until_ns;                                  /* fault role */
+	struct lane *demand[LEAP_DONORS_MAX];   /* fault role */
+	struct lane *prefetch[LEAP_DONORS_MAX]; /* fault role */
+	struct lane *write[LEAP_DONORS_MAX];    /* evict role */
+	unsigned writes_in_flight;              /* evict role */
+	unsigned writes_again;                  /* limbo slots with such; evict role */
+	uint32_t deaths_seen;    /* donors whose pages in limbo were seen to; evict role */
+	uint64_t stuck_until_ns; /* fault role */
 	struct evict_write *write_pool, *write_free, *write_done; /* evict role */
 
 	struct fetch *fetch_pool, *fetch_free, *fetch_done; /* fault role */

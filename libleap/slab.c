@@ -131,6 +131,7 @@ void slabs_donor_gone(struct slabs *slabs, struct donor *donor)
 	for (uint32_t i = 0; i < slabs->count; i++)
 		if (slabs->table[i] && slabs->table[i]->donor == donor)
 			set_writable(slabs, slabs->table[i], slabs->table[i]->frozen, true);
+	__atomic_fetch_add(&slabs->deaths, 1, __ATOMIC_RELEASE);
 	lock_release(&slabs->lock);
 }
 

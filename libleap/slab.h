@@ -49,6 +49,7 @@ struct slabs {
 	uint32_t hint;        /* where the last group came from */
 	uint32_t free_groups; /* in slabs that may be written */
 	uint64_t free_slots;  /* likewise, in whole groups or not */
+	uint32_t deaths;      /* donors that are gone; changed after their slabs are marked */
 };
 
 int slabs_init(struct slabs *slabs);
@@ -90,6 +91,11 @@ struct slot_place {
 	uint32_t page;
 	bool frozen, gone;
 };
+/* How many donors are gone: a change says that pages in limbo may have lost their copies. */
+static inline uint32_t slabs_deaths(const struct slabs *slabs)
+{
+	return __atomic_load_n(&slabs->deaths, __ATOMIC_ACQUIRE);
+}
 void slot_resolve(const struct slabs *slabs, uint32_t slot, struct slot_place *ret_place);
 
 #endif

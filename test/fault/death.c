@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #include "leap.h"
+#include "libleap/evict.h"
+#include "libleap/fetch.h"
 #include "libleap/session.h"
 #include "test/donor/harness.h"
 #include "test/fault/must.h"
@@ -30,12 +32,14 @@
 #define FILLED 2560ul /* pages that the donor has */
 #define PRESSING \
 	4700ul /* pages written before it stands still: more than LOCAL, by less than limbo can take */
-#define LOCAL    "8M"
-#define HANG_S   60
-#define DEADLINE "2s"
-#define SOON_NS  1000000000ull /* the states must be made well before the deadline */
-#define LATE     75            /* exit status */
-#define TRIES    5             /* of a run that was late; then it has failed */
+#define WRITTEN_LATE 520ul /* in an extent of its own, as is STORED: see make_stored_limbo() */
+#define STORED       650ul
+#define LOCAL        "8M"
+#define HANG_S       60
+#define DEADLINE     "2s"
+#define SOON_NS      1000000000ull /* the states must be made well before the deadline */
+#define LATE         75            /* exit status */
+#define TRIES        5             /* of a run that was late; then it has failed */
 
 enum end { END_KILLED, END_STOPPED, END_GOES_ON, ENDS };
 static const char *const end_name[ENDS] = {"killed", "stopped", "goes on"};
@@ -70,7 +74,8 @@ static struct leap_region *region;
 static char *base;
 static uint32_t version[PAGES];
 static bool dirty[PAGES], lost[PAGES];
-static struct page before[PAGES]; /* as all was when the end came */
+static struct page before[PAGES];  /* as all was when the end came */
+static struct page noticed[PAGES]; /* as all was when the session knew of it */
 static _Thread_local sigjmp_buf on_bus;
 static _Thread_local volatile bool guarded;
 
@@ -155,6 +160,35 @@ static void make_pressure(void)
 	sleep_ms(20);
 }
 
+/* What the evictor does to the page's extent, and not more: nothing waits for its writes, limbo keeps it. */
+static void take_out(size_t page)
+{
+	struct extent *e = &region->extents[page / EXTENT_PAGES];
+	struct shard *shard = region_shard(region, page);
+	sigset_t saved;
+	int out = EVICT_AGAIN;
+
+	for (int ms = 0; ms < 1000 && out == EVICT_AGAIN; ms++) {
+		lock_app_enter(&saved);
+		lock_acquire(&shard->evict_lock);
+		out = evict_extent(shard, e);
+		lock_release(&shard->evict_lock);
+		lock_app_leave(&saved);
+		sleep_ms(out == EVICT_AGAIN);
+	}
+	if (out <= 0)
+		FAIL("page %zu cannot be taken out: %d", page, out);
+}
+
+/* Pages that are in limbo and stored, kept there by older ones that are still written. */
+static void make_stored_limbo(void)
+{
+	if (way->sync)
+		return;
+	take_out(WRITTEN_LATE);
+	take_out(STORED);
+}
+
 static void make_states(const char *more)
 {
 	write_pages(0, FILLED);
@@ -167,11 +201,16 @@ static void make_states(const char *more)
 			FAIL("page %zu is lost before anything happened", p);
 	write_pages(200, 264); /* local, and another content than the donor's */
 	MUST(leap_advise(leap, base + 200 * PAGE, 64 * PAGE, LEAP_ADVISE_PIN));
+	write_pages(WRITTEN_LATE, WRITTEN_LATE + 1);
+	for (size_t p = STORED; p < STORED + 16; p++)
+		if (!touch(p, false))
+			FAIL("page %zu is lost before anything happened", p);
 	MUST(leap_set(leap, "local", "64M"));
 	write_pages(FILLED, PRESSING);
 	paused_ns = clock_ns();
 	if (end != END_KILLED || !way->sync)
 		donor_pause(victim);
+	make_stored_limbo();
 	if (!way->sync) {
 		MUST(leap_advise(leap, base + 1000 * PAGE, 100 * PAGE, LEAP_ADVISE_WILLNEED));
 		for (int i = 0; i < 2 && !inline_faults(); i++)
@@ -206,13 +245,17 @@ static void check_time(void)
 /* Each state that this way can have must have been there, or the test tests nothing. */
 static void check_states(void)
 {
-	fprintf(stderr, "death: %u local, %u staged, %u filling, %u limbo, %u writing, %u remote\n",
+	fprintf(stderr,
+		"death: %u local, %u staged, %u filling, %u limbo, %u of it writing, %u stored, %u remote\n",
 		count_before(PAGE_LOCAL, 0), count_before(PAGE_STAGED, 0),
 		count_before(PAGE_FILLING, 0), count_before(PAGE_LIMBO, 0),
-		count_before(PAGE_LIMBO, PAGE_WRITING), count_before(PAGE_REMOTE, 0));
+		count_before(PAGE_LIMBO, PAGE_WRITING), count_before(PAGE_LIMBO, PAGE_STORED),
+		count_before(PAGE_REMOTE, 0));
 	if (!count_before(PAGE_LOCAL, 0) || !count_before(PAGE_STAGED, 0) ||
 	    !count_before(PAGE_REMOTE, 0))
 		FAIL("no page is local, staged or remote");
+	if (!way->sync && !count_before(PAGE_LIMBO, PAGE_STORED))
+		FAIL("no page is stored and in limbo");
 	if (way->sync || other) /* the other may take what would be in flight */
 		return;
 	if (!count_before(PAGE_LIMBO, PAGE_WRITING) || !count_before(PAGE_FILLING, 0))
@@ -227,14 +270,42 @@ static void meet_end(void)
 		kill(victim->pid, SIGCONT);
 }
 
-/* May the page be lost? Only if the program's last content was on the victim. */
+/* As if demand reads needed all buffers. */
+static void free_buffers(void)
+{
+	sigset_t saved;
+
+	lock_app_enter(&saved);
+	for (unsigned i = 0; i < leap->nshards; i++) {
+		lock_acquire(&leap->shards[i].lock);
+		while (fetch_free_buffer(&leap->shards[i]))
+			;
+		lock_release(&leap->shards[i].lock);
+	}
+	lock_app_leave(&saved);
+}
+
+/* From now on nothing that is here may be dropped for a copy that the victim has. */
+static void wait_noticed(void)
+{
+	const struct slabs *slabs = &leap->slabs;
+
+	while (end != END_GOES_ON && !way->survives && !slabs_deaths(slabs)) /* or the alarm */
+		sleep_ms(1);
+	memcpy(noticed, region->pages, sizeof(noticed));
+	write_pages(PRESSING + 128, PAGES); /* limbo must give frames away */
+	free_buffers();
+}
+
+/* May the page be lost? Only if the program's last content was on the victim, and not here when its death was noticed. */
 static bool may_be_lost(size_t p)
 {
-	enum page_state state = page_state(&before[p]);
+	enum page_state state = page_state(&before[p]), here = page_state(&noticed[p]);
 
 	if (end == END_GOES_ON || way->survives)
 		return false;
-	return !dirty[p] && state != PAGE_STAGED && state != PAGE_ABSENT;
+	return !dirty[p] && state != PAGE_STAGED && state != PAGE_ABSENT &&
+	       (here == PAGE_REMOTE || here == PAGE_FILLING || here == PAGE_LOST);
 }
 
 static bool must_be_lost(size_t p)
@@ -328,6 +399,7 @@ static void session_main(const char *donors, const char *more)
 	check_time();
 	meet_end();
 	check_states();
+	wait_noticed();
 	check_all();
 	for (int i = 0; i < 2 && waiter[i]; i++)
 		pthread_join(waiter[i], NULL);

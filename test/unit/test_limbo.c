@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/limbo.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* links: libleap/limbo.c libleap/slab.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
 /*
  * Limbo: the ring of slots, what pages and counters become when slots are retired in and out of turn, recycled,
  * or rescued from, and where running numbers wrap. No userfaultfd: frames are plain memory here.
