@@ -186,6 +186,14 @@ static void loop_reload(struct loop *loop)
 		    (unsigned long long)(o.reserve_bytes >> 20), o.clients_max);
 }
 
+static void loop_report(struct loop *loop)
+{
+	metrics_log(&loop->donor->store);
+	for (unsigned i = 0; i < loop->donor->nlisteners; i++)
+		if (loop->donor->listeners[i].rdma)
+			serve_rdma_report(&loop->donor->listeners[i]);
+}
+
 static void loop_signals(struct loop *loop)
 {
 	struct signalfd_siginfo info;
@@ -194,7 +202,7 @@ static void loop_signals(struct loop *loop)
 		if (info.ssi_signo == SIGHUP)
 			loop_reload(loop);
 		else if (info.ssi_signo == SIGUSR1)
-			metrics_log(&loop->donor->store);
+			loop_report(loop);
 		else
 			loop_drain(loop);
 	}

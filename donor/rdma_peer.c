@@ -25,6 +25,25 @@ void rdma_peer_named(struct rdma_peer *peer, const struct session *session)
 		    peer->port_num, peer->mtu, peer->reads);
 }
 
+/* Lock held. */
+static void describe(const struct rdma_peer *peer, const char *when, unsigned lanes,
+		     uint64_t registered_bytes)
+{
+	report_info("client %llu: rdma over %s port %u, MTU %u, %s: %u QPs, %u outstanding reads "
+		    "each, %lluM registered",
+		    (unsigned long long)peer->session, peer->host->verbs->device->name,
+		    peer->port_num, peer->mtu, when, lanes + 1, peer->reads,
+		    (unsigned long long)registered_bytes >> 20);
+}
+
+void rdma_peer_report(struct rdma_peer *peer)
+{
+	pthread_mutex_lock(&peer->lock);
+	if (peer->named && !peer->left)
+		describe(peer, "now", atomic_load(&peer->nlanes), peer->registered_bytes);
+	pthread_mutex_unlock(&peer->lock);
+}
+
 /* Room for the number; lock held. */
 static struct peer_key *key_room(struct rdma_peer *peer, uint32_t number)
 {
@@ -78,6 +97,8 @@ static enum proto_status key_make(struct rdma_peer *peer, struct peer_key *key, 
 	slab_get(slab);
 	key->slab = slab;
 	peer->registered_bytes += PROTO_SLAB_BYTES;
+	if (peer->registered_most < peer->registered_bytes)
+		peer->registered_most = peer->registered_bytes;
 	return PROTO_OK;
 }
 
@@ -124,14 +145,10 @@ void rdma_peer_detach(struct rdma_peer *peer, uint32_t number)
 
 void rdma_peer_leave(struct rdma_peer *peer)
 {
-	uint64_t registered;
-
 	pthread_mutex_lock(&peer->lock);
-	registered = peer->registered_bytes;
-	if (peer->named)
-		report_info("client %llu: rdma over %s ends: %u QPs, %lluM registered",
-			    (unsigned long long)peer->session, peer->host->verbs->device->name,
-			    atomic_load(&peer->nlanes) + 1, (unsigned long long)registered >> 20);
+	if (peer->named) /* lanes have ended by now, slabs may have been given back */
+		describe(peer, "ends, at most", atomic_load(&peer->nlanes_most),
+			 peer->registered_most);
 	for (uint32_t i = 0; i < peer->nkeys; i++)
 		key_revoke(peer, &peer->keys[i]);
 	peer->left = true;

@@ -83,7 +83,7 @@ struct rdma_peer {
 	unsigned mtu;
 	uint32_t reads; /* outstanding, a lane */
 	atomic_uint refs;
-	atomic_uint nlanes;
+	atomic_uint nlanes, nlanes_most; /* now, and at most so far */
 
 	pthread_mutex_t lock; /* all below */
 	bool named;
@@ -92,10 +92,12 @@ struct rdma_peer {
 	uint8_t token[PROTO_TOKEN_BYTES];
 	struct peer_key *keys;
 	uint32_t nkeys;
-	uint64_t registered_bytes;
+	uint64_t registered_bytes, registered_most;
 };
 
 void rdma_peer_put(struct rdma_peer *peer);
+/* Logs what it has of the device. */
+void rdma_peer_report(struct rdma_peer *peer);
 
 /*
  * rdma_host.c; main thread

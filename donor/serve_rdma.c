@@ -217,7 +217,8 @@ static void connect_lane(struct rdma_server *s, struct rdma_cm_id *id, const uin
 	if (end->next)
 		end->next->prev = end;
 	p->lanes = end;
-	atomic_fetch_add(&p->nlanes, 1);
+	if (atomic_fetch_add(&p->nlanes, 1) == atomic_load(&p->nlanes_most))
+		atomic_fetch_add(&p->nlanes_most, 1);
 	r = accept_end(end, reads < p->host->reads_max ? reads : p->host->reads_max);
 	if (r) {
 		report_warn("no lane for %s: %s", p->name, strerror(-r));
@@ -338,6 +339,12 @@ void serve_rdma_tick(struct listener *listener, uint64_t now_ns)
 			peer_probe(p, now_ns);
 	}
 	serve_rdma_run(listener);
+}
+
+void serve_rdma_report(struct listener *listener)
+{
+	for (struct rdma_peer *p = listener->rdma->peers; p; p = p->next)
+		rdma_peer_report(p);
 }
 
 static void bury(struct rdma_server *s)

@@ -32,6 +32,8 @@ bool serve_rdma_owns(const struct listen_address *address);
 void serve_rdma_run(struct listener *listener);
 /* Main thread, every quarter of a second: finds clients that are gone or were refused by the device. */
 void serve_rdma_tick(struct listener *listener, uint64_t now_ns);
+/* Main thread: logs each client's device, queue pairs and registered memory. */
+void serve_rdma_report(struct listener *listener);
 /* After the workers have stopped. */
 void serve_rdma_close(struct listener *listener);
 

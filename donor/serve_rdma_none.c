@@ -31,6 +31,10 @@ void serve_rdma_tick(struct listener *listener, uint64_t now_ns)
 {
 }
 
+void serve_rdma_report(struct listener *listener)
+{
+}
+
 void serve_rdma_close(struct listener *listener)
 {
 }
