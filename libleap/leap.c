@@ -155,6 +155,7 @@ static void set_params(struct leap *leap)
 	p->loop_bytes_max = leap->config.loop_bytes_max;
 	p->loop_compress = leap->config.loop_compress;
 	p->io_uring = leap->config.io_uring;
+	p->rdma_device = leap->config.rdma_device;
 	syscall(SYS_getrandom, p->client_id, sizeof(p->client_id), 0);
 	leap->donors.random = p->client_id[0] | 1;
 	program_name(name, sizeof(name));

@@ -138,6 +138,7 @@ static void make_params(const struct config *config, struct transport_params *pa
 		.loop_bytes_max = config->loop_bytes_max,
 		.loop_compress = config->loop_compress,
 		.io_uring = config->io_uring,
+		.rdma_device = config->rdma_device,
 	};
 	if (getrandom(params->client_id, sizeof(params->client_id), GRND_NONBLOCK) < 0)
 		params->client_id[0] = (uint64_t)getpid();

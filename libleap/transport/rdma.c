@@ -61,7 +61,9 @@ static int port_connect(struct port *port)
 		if (a->ai_addrlen > sizeof(port->sa))
 			continue;
 		memcpy(&port->sa, a->ai_addr, a->ai_addrlen);
-		r = rdma_ctl_open(port, PROTO_KIND_CONTROL, NULL, end_ns);
+		r = rdma_source_choose(port);
+		if (!r)
+			r = rdma_ctl_open(port, PROTO_KIND_CONTROL, NULL, end_ns);
 		if (!r)
 			break;
 		rdma_device_close(&port->device);
@@ -87,7 +89,9 @@ static int rdma_open(const struct donor_uri *uri, const struct transport_params 
 		  strchr(uri->host, ':') ? "rdma://[%s]:%u" : "rdma://%s:%u", uri->host, uri->port);
 	ctl_init(&port->control, &port->dead, port->text, true);
 	port->device.node = -1;
-	r = rdma_lib_load(port->text);
+	r = rdma_wish_parse(params->rdma_device, &port->wish);
+	if (!r)
+		r = rdma_lib_load(port->text);
 	if (r)
 		goto fail_free;
 	port->keys = mem_map_sparse(KEYS_BYTES);

@@ -172,11 +172,15 @@ static int link_resolve(struct rdma_link *link, struct port *port, uint64_t end_
 	fd_nonblock(link->events->fd);
 	if (RDMA(rdma_create_id)(link->events, &link->id, link, RDMA_PS_TCP))
 		return call_failed("rdma_create_id", port->text);
-	if (RDMA(rdma_resolve_addr)(link->id, NULL, (struct sockaddr *)&port->sa, left_ms(end_ns)))
+	if (RDMA(rdma_resolve_addr)(
+		    link->id, port->source.ss_family ? (struct sockaddr *)&port->source : NULL,
+		    (struct sockaddr *)&port->sa, left_ms(end_ns)))
 		return call_failed("rdma_resolve_addr", port->text);
 	r = step(link, RDMA_CM_EVENT_ADDR_RESOLVED, end_ns, port->text);
 	if (r)
 		return r;
+	if (!rdma_wish_is(&port->wish, link->id))
+		return rdma_wish_failed(&port->wish, port->text);
 	if (!port->device.verbs) {
 		r = rdma_device_open(&port->device, link->id, port->text);
 		if (r)

@@ -38,6 +38,12 @@ struct rdma_device {
 	int node; /* memory node, or -1 */
 };
 
+/* What option rdma_device says; no name: whatever device the route leads to. */
+struct rdma_wish {
+	char name[64];
+	uint8_t port_num; /* 0: any */
+};
+
 struct rdma_link {
 	struct rdma_event_channel *events;
 	struct rdma_cm_id *id;
@@ -97,6 +103,8 @@ struct port {
 	struct transport_params params;
 	struct donor_uri uri;
 	struct sockaddr_storage sa; /* the address that worked */
+	struct rdma_wish wish;
+	struct sockaddr_storage source; /* ours, of the device that was wished for; or family 0 */
 	char text[300];
 	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
 	struct rdma_device device;
@@ -125,7 +133,18 @@ void rdma_link_forget(struct rdma_link *link);
 /* Reads what the connection manager has to say; never blocks. 0, or -EPIPE: the connection is gone. */
 int rdma_link_events(struct rdma_link *link);
 
+/* rdma_source.c */
+int rdma_wish_parse(const char *text, struct rdma_wish *ret_wish);
+/* Is the id on that device? */
+bool rdma_wish_is(const struct rdma_wish *wish, const struct rdma_cm_id *id);
+/* Sets the sentence; -ENODEV. */
+int rdma_wish_failed(const struct rdma_wish *wish, const char *text);
+/* Sets port->source for port->sa. May call malloc. */
+int rdma_source_choose(struct port *port);
+
 /* rdma_device.c */
+/* The descriptors of librdmacm's own context, which lives as long as the process, become the pager's. */
+void rdma_device_own(struct ibv_context *verbs);
 int rdma_device_open(struct rdma_device *device, const struct rdma_cm_id *id, const char *text);
 void rdma_device_close(struct rdma_device *device);
 void rdma_device_forget(struct rdma_device *device);

@@ -52,6 +52,14 @@ static void device_learn(struct rdma_device *device)
 	device->node = device_node(device->verbs->device);
 }
 
+void rdma_device_own(struct ibv_context *verbs)
+{
+	if (fd_is_owned(verbs->cmd_fd))
+		return;
+	verbs->cmd_fd = fd_own(verbs->cmd_fd);
+	verbs->async_fd = fd_own(verbs->async_fd);
+}
+
 int rdma_device_open(struct rdma_device *device, const struct rdma_cm_id *id, const char *text)
 {
 	struct ibv_context *verbs = RDMA(ibv_open_device)(id->verbs->device);
@@ -66,11 +74,7 @@ int rdma_device_open(struct rdma_device *device, const struct rdma_cm_id *id, co
 	verbs->cmd_fd = fd_own(verbs->cmd_fd);
 	verbs->async_fd = fd_own(verbs->async_fd);
 	fcntl(verbs->async_fd, F_SETFL, fcntl(verbs->async_fd, F_GETFL) | O_NONBLOCK);
-	/* librdmacm's own, which lives as long as the process */
-	if (!fd_is_owned(id->verbs->cmd_fd)) {
-		id->verbs->cmd_fd = fd_own(id->verbs->cmd_fd);
-		id->verbs->async_fd = fd_own(id->verbs->async_fd);
-	}
+	rdma_device_own(id->verbs);
 	device->verbs = verbs;
 	device->port_num = id->port_num;
 	device->pd = RDMA(ibv_alloc_pd)(verbs);

@@ -39,6 +39,7 @@
 	X(rdma_destroy_event_channel) \
 	X(rdma_create_id)             \
 	X(rdma_destroy_id)            \
+	X(rdma_bind_addr)             \
 	X(rdma_resolve_addr)          \
 	X(rdma_resolve_route)         \
 	X(rdma_connect)               \

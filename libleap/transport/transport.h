@@ -60,7 +60,8 @@ struct transport_params {
 	const char *client_name; /* for the donor's log, e.g. "sort[1234]" */
 	uint64_t loop_bytes_max; /* loop: bound of its store, 0 = none */
 	bool loop_compress;
-	bool io_uring; /* tcp: try liburing (falls back to plain sockets) */
+	bool io_uring;           /* tcp: try liburing (falls back to plain sockets) */
+	const char *rdma_device; /* rdma: "NAME[:PORT]"; NULL or empty: by the route */
 };
 
 /* A parsed donor address (uri.h). */

@@ -288,6 +288,7 @@ static void test_set_and_get(void **state)
 		{"limbo", "10%", "10"},
 		{"fork", "deny", "deny"},
 		{"log_level", "debug", "debug"},
+		{"rdma_device", "mlx5_0:1", "mlx5_0:1"},
 		{"log_file", "/var/log/x", "/var/log/x"},
 	};
 	struct config config;
