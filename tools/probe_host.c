@@ -13,6 +13,7 @@
 
 #include "libleap/error.h"
 #include "libleap/stats.h"
+#include "libleap/transport/transport.h"
 #include "tools/check.h"
 #include "tools/human.h"
 #include "tools/probe.h"
@@ -83,18 +84,34 @@ static void io_uring(struct report *report)
 		report_remedy(f, "ulimit -l unlimited");
 }
 
+/* Was it built without RDMA? Then nothing stands in the table but open(), which says so. */
+static bool built_with_rdma(void)
+{
+	return transport_find("rdma")->lane_open != NULL;
+}
+
 static void rdma(struct report *report)
 {
 	DIR *dir = opendir("/sys/class/infiniband");
+	char names[96] = "";
 	struct dirent *e;
-	bool any = false;
+	size_t n = 0;
 
 	while (dir && (e = readdir(dir)))
-		any = any || e->d_name[0] != '.';
+		if (e->d_name[0] != '.' && n < sizeof(names))
+			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+					      e->d_name);
 	if (dir)
 		closedir(dir);
-	report_add(report, FINDING_NOTE, "io", "rdma", "%s; this build has no rdma: transport",
-		   any ? "there is a device" : "there is no device");
+	if (!built_with_rdma())
+		report_add(report, FINDING_NOTE, "io", "rdma",
+			   "%s; this build has no RDMA: rdma-core was not there",
+			   names[0] ? names : "no device");
+	else if (names[0])
+		report_add(report, FINDING_OK, "io", "rdma", "device %s", names);
+	else
+		report_add(report, FINDING_NOTE, "io", "rdma",
+			   "no device: use tcp: or shm: donors");
 }
 
 static void limit(struct report *report, const char *name, int resource, uint64_t least,
@@ -125,7 +142,10 @@ static void limits(struct report *report)
 	const char *at;
 
 	limit(report, "open-files", RLIMIT_NOFILE, 64, "ulimit -n", "ulimit -n 1024");
-	limit(report, "memlock", RLIMIT_MEMLOCK, 0, "ulimit -l: not needed by this build", "");
+	limit(report, "memlock", RLIMIT_MEMLOCK, 0,
+	      built_with_rdma() ? "ulimit -l: for rdma: donors, 2.5M a donor and fault thread"
+				: "ulimit -l: not needed by this build",
+	      "");
 	if (config) {
 		config_defaults(config);
 		if (check_limits(config))
