@@ -114,6 +114,71 @@ def dead_donor(here):
     print("figure: donor %d of three, which had most pages, died; the program ended with %d" % (victim + 1, program.returncode))
 
 
+SHOWN = re.compile(r"rdma 192\.168\.0\.1[234]:\d+ rxe0 port 1 MTU (\d+), (\d+) QPs, (\d+) reads each, (\d+)K registered")
+LOGGED = re.compile(r"client 1: rdma over rxe0 port 1, MTU (\d+), (now|ends, at most): (\d+) QPs, (\d+) outstanding reads each, "
+                    r"(\d+)M registered")
+
+
+def shown(text):
+    """(MTU, QPs, reads, registered KiB) of each donor."""
+    found = [tuple(map(int, match.groups())) for match in SHOWN.finditer(text)]
+    if len(found) != len(HOSTS):
+        raise Failure("leap stat does not name device, port, MTU, QPs, reads and registered memory of %d donors" % len(HOSTS))
+    return found
+
+
+def logged(donor, when):
+    """(MTU, QPs, reads, registered MiB) of the donor's client, once its log says so."""
+    for _ in range(50):
+        found = [match.groups() for match in LOGGED.finditer(donor.text()) if match.group(2) == when]
+        if found:
+            return tuple(int(value) for i, value in enumerate(found[-1]) if i != 1)
+        time.sleep(0.2)
+    raise Failure("a donor's log has no line '%s' with device, port, MTU, QPs, reads and registered memory" % when)
+
+
+def registered_kib(here, pid):
+    """What the kernel says that a process has registered."""
+    text = here.run("rdma", "resource", "show", "mr")
+    return sum(int(size) for size, owner in re.findall(r"mrlen (\d+) .*pid (\d+) ", text) if int(owner) == pid) >> 10
+
+
+def figures(here):
+    """leap stat and the donors' logs say the same as the device's own tools."""
+    started = donors(here)
+    program = None
+    try:
+        program = reader(here)
+        text, parsed = shown(stat(here, text=True)), stat(here)
+        if shown("\n".join(donor["donor"] for donor in parsed["donors"])) != text:
+            raise Failure("text and JSON of leap stat differ")
+        mtu = int(re.search(r"active_mtu:\s+(\d+)", here.run("ibv_devinfo", "-d", "rxe0")).group(1))
+        qps = len(re.findall(r"type RC", here.run("rdma", "resource", "show", "qp")))
+        if any(donor[0] != mtu for donor in text) or 2 * sum(donor[1] for donor in text) != qps:
+            raise Failure("the device has MTU %d and %d QPs at both ends, leap stat says %s" % (mtu, qps, text))
+        kib = registered_kib(here, parsed["pid"])
+        if sum(donor[3] for donor in text) != kib:
+            raise Failure("the program has registered %dK, leap stat says %s" % (kib, text))
+        for donor in started:
+            donor.process.send_signal(signal.SIGUSR1)
+        now = [logged(donor, "now") for donor in started]
+        if [donor[:3] for donor in now] != [donor[:3] for donor in text]:
+            raise Failure("leap stat says %s, the donors' logs %s" % (text, now))
+        if any(donor[2] != 16 or donor[3] % 64 for donor in now) or not any(donor[3] for donor in now):
+            raise Failure("wrong numbers of reads, or of registered slabs: %s" % now)
+        program.communicate("\n", timeout=60)
+        ended = [logged(donor, "ends, at most") for donor in started]
+        if any(after[:3] != before[:3] or after[3] < before[3] for before, after in zip(now, ended)):
+            raise Failure("the donors' logs say %s, and at the end %s" % (now, ended))
+    except subprocess.TimeoutExpired as late:
+        raise Failure("the program hangs") from late
+    finally:
+        if program:
+            program.kill()
+        stop(started)
+    print("figure: MTU, QPs, reads, registered: %s K by the program, %s M by the donors" % (text, [donor[3] for donor in now]))
+
+
 def resources(here):
     """What the device holds, as `rdma resource` counts it."""
     text = here.run("rdma", "resource", "show")
@@ -156,7 +221,7 @@ def every(here, stress, program):
     found = [Test("rdma_contract", 60, contract, here),
              Test("rdma_stress", 60, over, here, HOSTS[:1], stress, ONE),
              Test("rdma_stolen_key", 60, stolen, here), Test("rdma_cycles", 90, cycles, here),
-             Test("rdma_dead_donor", 90, dead_donor, here)]
+             Test("rdma_dead_donor", 90, dead_donor, here), Test("rdma_figures", 90, figures, here)]
     found += [Test("rdma_" + name, 90, over, here, HOSTS, program, name, 25, "--donors", DONORS)
               for name in ("sort", "sqlite", "redis")]
     return found
