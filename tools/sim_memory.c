@@ -43,9 +43,14 @@ static uint32_t new_chunk(struct memory *m)
 	return first;
 }
 
+static uint32_t place_of(uint64_t chunk, uint32_t size)
+{
+	return (uint32_t)(chunk * 0x9e3779b97f4a7c15ull >> 32) & (size - 1);
+}
+
 static struct slot *find_slot(struct slot *slots, uint32_t size, uint64_t chunk)
 {
-	uint32_t i = (uint32_t)(chunk * 0x9e3779b97f4a7c15ull >> 32) & (size - 1);
+	uint32_t i = place_of(chunk, size);
 
 	while (slots[i].chunk && slots[i].chunk != chunk)
 		i = (i + 1) & (size - 1);
@@ -126,6 +131,20 @@ uint32_t memory_node(struct memory *m, uint64_t page)
 	m->last_chunk = chunk;
 	m->last_first = slot->first;
 	return slot->first + page % CHUNK;
+}
+
+void memory_expect(const struct memory *m, uint64_t soon, uint64_t later)
+{
+	uint64_t chunk = soon / CHUNK + 1;
+	const struct slot *slot;
+
+	if (later / CHUNK + 1 != m->last_chunk)
+		__builtin_prefetch(&m->slots[place_of(later / CHUNK + 1, m->slots_size)]);
+	if (chunk == m->last_chunk)
+		return; /* its neighbours are in use */
+	slot = find_slot(m->slots, m->slots_size, chunk);
+	if (slot->chunk)
+		__builtin_prefetch(&m->nodes[slot->first + soon % CHUNK], 1);
 }
 
 static struct link *link_of(const struct memory *m, uint32_t node, bool shadow)

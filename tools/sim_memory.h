@@ -46,6 +46,8 @@ int memory_init(struct memory *memory);
 void memory_free(struct memory *memory);
 /* The node of a page; 0 when there is no memory (the sentence is set). */
 uint32_t memory_node(struct memory *memory, uint64_t page);
+/* Takes what memory_node(soon) will look at to the processor's cache, and some of what memory_node(later) will. */
+void memory_expect(const struct memory *memory, uint64_t soon, uint64_t later);
 
 /* Lists of the links that shadow is false or true for. The front is the newest. */
 void list_push(struct memory *memory, struct list *list, uint32_t node, bool shadow);

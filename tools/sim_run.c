@@ -11,6 +11,7 @@
 
 #define WINDOWS        64  /* as many as the runtime keeps */
 #define ORACLE_HORIZON 512 /* accesses */
+#define EXPECT_AHEAD   8   /* accesses: what comes then is taken to the processor's cache now */
 
 struct window {
 	uint32_t marker; /* node; 0: free */
@@ -360,6 +361,8 @@ static int replay(struct sim *s)
 		const struct trace_record *r = &s->trace->records[i];
 		int err = 0;
 
+		if (i + 2 * EXPECT_AHEAD < s->trace->header.n_records)
+			memory_expect(&s->memory, r[EXPECT_AHEAD].vpn, r[2 * EXPECT_AHEAD].vpn);
 		if (!trace_is_access(r))
 			continue;
 		if (!s->result->accesses || r->region != s->last_region ||

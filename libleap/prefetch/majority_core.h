@@ -90,35 +90,62 @@ static inline int64_t majority_newest(const struct majority *m, uint32_t i)
 	return m->ring[m->head > i ? m->head - 1 - i : m->head + m->size - 1 - i];
 }
 
+/* A vote under way: the first `seen` of the newest differences have voted. */
+struct majority_ballot {
+	int64_t candidate;
+	uint32_t votes, seen;
+};
+
+/* Boyer and Moore's: lets the differences up to the w-th newest vote, too. */
+static inline void majority_go_on(const struct majority *m, struct majority_ballot *b, uint32_t w)
+{
+	uint32_t at = m->head > b->seen ? m->head - b->seen : m->head + m->size - b->seen;
+
+	for (; b->seen < w; b->seen++) {
+		int64_t delta = m->ring[--at];
+
+		if (!b->votes)
+			b->candidate = delta;
+		b->votes += delta == b->candidate ? 1u : ~0u;
+		at = at ? at : m->size;
+	}
+}
+
+/* The candidate, if more than half of those that voted agree on it; 0: none. */
+static inline int64_t majority_elected(const struct majority *m, const struct majority_ballot *b)
+{
+	uint32_t count = 0;
+
+	if (!b->votes)
+		return 0; /* a draw: nothing has a majority */
+	for (uint32_t i = 0; i < b->seen; i++)
+		count += majority_newest(m, i) == b->candidate;
+	return count > b->seen / 2 ? b->candidate : 0;
+}
+
 /* The difference that more than half of the newest w agree on; 0: none. */
 static inline int64_t majority_vote(const struct majority *m, uint32_t w)
 {
-	int64_t candidate = 0;
-	uint32_t votes = 0, count = 0;
+	struct majority_ballot b = {0, 0, 0};
 
-	for (uint32_t i = 0; i < w; i++) {
-		int64_t delta = majority_newest(m, i);
-
-		if (!votes)
-			candidate = delta;
-		if (delta == candidate)
-			votes++;
-		else
-			votes--;
-	}
-	for (uint32_t i = 0; i < w; i++)
-		count += majority_newest(m, i) == candidate;
-	return count > w / 2 ? candidate : 0;
+	majority_go_on(m, &b, w);
+	return majority_elected(m, &b);
 }
 
-/* Algorithm 1, FindTrend; 0: no trend. */
+/*
+ * Algorithm 1, FindTrend; 0: no trend. A larger window goes on with the vote of the one before it, so that each
+ * difference votes once.
+ */
 static inline int64_t majority_trend(const struct majority *m)
 {
+	struct majority_ballot b = {0, 0, 0};
 	uint32_t w = m->size / m->split;
 
 	while (w <= m->fill) {
-		int64_t trend = majority_vote(m, w);
+		int64_t trend;
 
+		majority_go_on(m, &b, w);
+		trend = majority_elected(m, &b);
 		if (trend || w == m->size)
 			return trend;
 		w = w > m->size / 2 ? m->size : w * 2;
