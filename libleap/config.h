@@ -56,6 +56,7 @@ struct config {
 	bool loop_compress;      /* default on */
 	uint64_t loop_bytes_max; /* 0 = none */
 	bool io_uring;           /* tcp on io_uring; default on */
+	bool rejoin;             /* donors that were lost are tried again; default on */
 	char rdma_device[80];    /* NAME[:PORT]; empty: by the route */
 
 	/* leap run */

@@ -16,7 +16,7 @@ static bool usable(const struct donor *d)
 	return donor_alive(d) && !d->full && !d->leaving;
 }
 
-static uint64_t next_random(struct donors *donors)
+uint64_t donors_random(struct donors *donors)
 {
 	uint64_t x = donors->random;
 
@@ -42,7 +42,7 @@ static void update_sync(struct leap *leap)
 
 /* Connects one; on success it is complete, with lanes, but not yet counted. */
 static int connect_one(struct leap *leap, struct donor *d, const struct donor_uri *uri,
-		       uint32_t index)
+		       uint32_t index, const struct transport_params *params)
 {
 	char text[300];
 	int err;
@@ -50,9 +50,10 @@ static int connect_one(struct leap *leap, struct donor *d, const struct donor_ur
 	memset(d, 0, sizeof(*d));
 	d->uri = *uri;
 	d->index = index;
-	err = transport_open(uri, &leap->donors.params, &d->ops, &d->port);
+	err = transport_open(uri, params, &d->ops, &d->port);
 	if (err)
 		return err;
+	d->joined_ns = clock_ns();
 	d->alive = true;
 	for (unsigned s = 0; s < leap->nshards; s++) {
 		err = shard_open_lanes(&leap->shards[s], index);
@@ -81,7 +82,8 @@ static void disconnect(struct leap *leap, struct donor *d)
 }
 
 /* Connects to all of the list, beyond the end of the donors that others see; then they see them. */
-static int join(struct leap *leap, const struct donor_uri *list, uint32_t n)
+static int join(struct leap *leap, const struct donor_uri *list, uint32_t n,
+		const struct transport_params *params)
 {
 	struct donors *donors = &leap->donors;
 	uint32_t first = donors->count, done = 0;
@@ -90,7 +92,8 @@ static int join(struct leap *leap, const struct donor_uri *list, uint32_t n)
 	if (first + n > LEAP_DONORS_MAX)
 		return error_set(E2BIG, "at most %d donors a session", LEAP_DONORS_MAX);
 	for (; done < n && !err; done++)
-		err = connect_one(leap, &donors->donor[first + done], &list[done], first + done);
+		err = connect_one(leap, &donors->donor[first + done], &list[done], first + done,
+				  params);
 	if (err) {
 		while (done-- > 0)
 			if (donors->donor[first + done].alive)
@@ -119,11 +122,25 @@ int donors_add(struct leap *leap, const char *uris)
 	if (!err) {
 		lock_app_enter(&saved);
 		lock_acquire(&leap->donors.join);
-		err = join(leap, list, (uint32_t)n);
+		err = join(leap, list, (uint32_t)n, &leap->donors.params);
 		lock_release(&leap->donors.join);
 		lock_app_leave(&saved);
 	}
 	mem_unmap(list, LEAP_DONORS_MAX * sizeof(*list));
+	return err;
+}
+
+int donors_add_again(struct leap *leap, const struct donor *dead, uint64_t open_ns)
+{
+	struct transport_params params = leap->donors.params;
+	int err;
+
+	params.open_ns = open_ns;
+	lock_acquire(&leap->donors.join);
+	err = join(leap, &dead->uri, 1, &params);
+	if (!err)
+		leap->donors.donor[leap->donors.count - 1].wait_ns = dead->wait_ns;
+	lock_release(&leap->donors.join);
 	return err;
 }
 
@@ -181,8 +198,8 @@ static int choose(struct donors *donors)
 			list[n++] = (int)i;
 	if (!n)
 		return -1;
-	a = list[next_random(donors) % (unsigned)n];
-	b = list[next_random(donors) % (unsigned)n];
+	a = list[donors_random(donors) % (unsigned)n];
+	b = list[donors_random(donors) % (unsigned)n];
 	return free_bytes(&donors->donor[b]) > free_bytes(&donors->donor[a]) ? b : a;
 }
 

@@ -27,6 +27,11 @@ struct donor {
 	bool alive;   /* atomic; false for ever once it died */
 	bool full;    /* refused the last grant; asked again when its free memory grows */
 	bool leaving; /* being removed: no new slabs */
+	/* rejoin.c; the keeper's alone */
+	bool back;                 /* died, and has a new entry, or is not waited for */
+	uint64_t joined_ns;        /* when it was connected */
+	uint64_t wait_ns;          /* the last wait for it */
+	uint64_t retry_ns;         /* when it is tried again; 0: not known to be dead */
 	struct port_ticket ticket; /* during fork */
 };
 
@@ -43,6 +48,9 @@ struct donors {
 
 /* Connects to all of a URI list; on failure none of the new ones stays. Sentence set. Signals are blocked meanwhile. */
 int donors_add(struct leap *leap, const char *uris);
+/* Connects once more to a dead one, as a new donor; the attempt may take so long. */
+int donors_add_again(struct leap *leap, const struct donor *dead, uint64_t open_ns);
+uint64_t donors_random(struct donors *donors);
 void donors_close(struct leap *leap);
 /* Index of the donor with this URI (a living one before a dead one, never one that was removed), or -ENOENT with the sentence set. */
 int donors_find(struct leap *leap, const char *uri);
@@ -54,6 +62,8 @@ int donors_grow(struct leap *leap);
 bool donors_ahead(struct leap *leap); /* true: it got one */
 /* Keeper: heartbeats, deaths, shared slabs that are ours again, unused slabs given back. */
 void donors_tick(struct leap *leap);
+/* rejoin.c. Keeper: tries those that died again, when it is their time. May block for a second. */
+void donors_rejoin(struct leap *leap);
 /* Marks a donor dead (any thread that saw -EPIPE or -ETIMEDOUT); logs once. */
 void donor_died(struct leap *leap, struct donor *donor, int err);
 static inline bool donor_alive(const struct donor *donor)

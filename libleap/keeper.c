@@ -224,6 +224,7 @@ void *keeper_main(void *arg)
 		soon = donors_ahead(leap) ? SOON_TICKS : soon ? soon - 1 : 0;
 		control_serve(leap);
 		donors_tick(leap);
+		donors_rejoin(leap);
 		control_publish(leap);
 		if (local_pages_all(leap) > budget_pages(leap))
 			evictor_kick(leap);

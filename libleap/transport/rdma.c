@@ -49,7 +49,7 @@ static bool try_next(int r)
 
 static int port_connect(struct port *port)
 {
-	uint64_t end_ns = clock_ns() + port->params.deadline_ns;
+	uint64_t end_ns = clock_ns() + transport_open_ns(&port->params);
 	struct addrinfo *ai, *a;
 	int r;
 

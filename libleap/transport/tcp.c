@@ -74,7 +74,7 @@ static int port_connect_control(struct port *port, enum proto_kind kind, const u
 
 static int port_connect(struct port *port)
 {
-	uint64_t end_ns = clock_ns() + port->params.deadline_ns;
+	uint64_t end_ns = clock_ns() + transport_open_ns(&port->params);
 	struct addrinfo *ai, *a;
 	int r;
 

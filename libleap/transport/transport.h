@@ -56,6 +56,7 @@ struct io {
 /* What the transport wants to know; strings live as long as the port. */
 struct transport_params {
 	uint64_t deadline_ns; /* a request older than this fails with -ETIMEDOUT and kills the port */
+	uint64_t open_ns;     /* open() gives up after so long; 0: deadline_ns */
 	uint64_t client_id[2];   /* random, one a session */
 	const char *client_name; /* for the donor's log, e.g. "sort[1234]" */
 	uint64_t loop_bytes_max; /* loop: bound of its store, 0 = none */
@@ -63,6 +64,13 @@ struct transport_params {
 	bool io_uring;           /* tcp: try liburing (falls back to plain sockets) */
 	const char *rdma_device; /* rdma: "NAME[:PORT]"; NULL or empty: by the route */
 };
+
+/* For open(): at most the deadline. */
+static inline uint64_t transport_open_ns(const struct transport_params *params)
+{
+	return params->open_ns && params->open_ns < params->deadline_ns ? params->open_ns
+									: params->deadline_ns;
+}
 
 /* A parsed donor address (uri.h). */
 struct donor_uri {
