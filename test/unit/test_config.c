@@ -253,6 +253,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c.fork, FORK_SERVE);
 	assert_int_equal(c.log_level, 1);
 	assert_string_equal(c.log_file, "");
+	assert_true(c.rejoin);
+	assert_string_equal(c.rdma_device, "");
 }
 
 static void test_set_and_get(void **state)
@@ -481,10 +483,10 @@ static void test_options_api(void **state)
 
 static void test_live_options(void **state)
 {
-	static const char *const live[] = {"local",        "prefetch",      "prefetching", "hits",
-					   "history_size", "history_split", "window_max",  "remote",
-					   "deadline",     "ceiling",       "on_loss",     "spin",
-					   "limbo",        "recycle",       "log_level"};
+	static const char *const live[] = {
+		"local",      "prefetch", "prefetching", "hits",    "history_size", "history_split",
+		"window_max", "remote",   "deadline",    "ceiling", "on_loss",      "spin",
+		"limbo",      "recycle",  "log_level",   "rejoin"};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < COUNT(live); i++)
