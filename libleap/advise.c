@@ -17,7 +17,7 @@ static int each_part(struct leap *leap, const void *addr, size_t bytes,
 		return error_set(EINVAL, "the range %p + %zu wraps", addr, bytes);
 	while (at < end) {
 		struct leap_region *r;
-		sigset_t saved;
+		struct lock_app saved;
 		size_t first, n, left;
 		int err;
 
@@ -69,7 +69,7 @@ static int do_willneed(struct leap_region *r, size_t first, size_t n)
 
 static int do_dontneed(struct leap_region *r, size_t first, size_t n)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	region_drop(r, first, n);

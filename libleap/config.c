@@ -495,7 +495,7 @@ int config_check(const struct config *config)
 struct leap_options *leap_options_new(void)
 {
 	struct leap_options *options;
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	options = mem_alloc(sizeof(*options));
@@ -509,7 +509,7 @@ struct leap_options *leap_options_new(void)
 
 void leap_options_free(struct leap_options *options)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	mem_free(options);

@@ -125,7 +125,7 @@ static int set_locked(struct leap *leap, const char *name, const char *value)
 
 int leap_set(struct leap *leap, const char *name, const char *value)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err;
 
 	runtime_enter();
@@ -140,7 +140,7 @@ int leap_set(struct leap *leap, const char *name, const char *value)
 
 int leap_get(struct leap *leap, const char *name, char *buf, size_t size)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err;
 
 	runtime_enter();
@@ -262,7 +262,7 @@ static int remove_donor(struct leap *leap, uint32_t index)
 
 int leap_donor_remove(struct leap *leap, const char *uri)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err;
 
 	runtime_enter();

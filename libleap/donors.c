@@ -111,7 +111,7 @@ static int join(struct leap *leap, const struct donor_uri *list, uint32_t n,
 int donors_add(struct leap *leap, const char *uris)
 {
 	struct donor_uri *list;
-	sigset_t saved;
+	struct lock_app saved;
 	int n, err;
 
 	list = mem_map(LEAP_DONORS_MAX * sizeof(*list));

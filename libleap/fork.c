@@ -23,11 +23,12 @@
 #include "libleap/log.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
+#include "libleap/stack.h"
 #include "libleap/uffd/anchor.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/mem.h"
 
-static sigset_t fork_saved;
+static struct lock_app fork_saved;
 
 static bool must_clone(const struct donor *d)
 {
@@ -89,7 +90,7 @@ static void inherit_all(struct leap *leap, bool on)
 
 int runtime_fork_prepare(struct leap *leap)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err;
 
 	if (leap->config.fork == FORK_DENY)
@@ -130,7 +131,7 @@ static void release_all(struct leap *leap)
 
 void runtime_fork_parent(struct leap *leap)
 {
-	sigset_t saved = fork_saved;
+	struct lock_app saved = fork_saved;
 
 	leap->forked = true;
 	mem_fork_unlock();
@@ -225,10 +226,11 @@ static int remake(struct leap *leap)
 
 void runtime_fork_child(struct leap *leap)
 {
-	sigset_t saved = fork_saved;
+	struct lock_app saved = fork_saved;
 	int err;
 
 	mem_fork_child();
+	stack_fork_child();
 	anchor_forked();
 	stats_scratch_reset();
 	leap->forked = true;

@@ -13,6 +13,7 @@
 #include "libleap/log.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
+#include "libleap/stack.h"
 #include "libleap/uffd/handler.h"
 #include "libleap/uffd/mover.h"
 #include "libleap/uffd/uffd.h"
@@ -244,6 +245,23 @@ static void sessions_remove(struct leap *leap)
 	lock_release(&sessions_lock);
 }
 
+struct leap_region *sessions_find_region(const void *addr)
+{
+	struct leap_region *r = NULL;
+	struct lock_app saved;
+
+	lock_app_enter(&saved);
+	lock_acquire(&sessions_lock);
+	for (struct leap *leap = sessions; leap && !r; leap = leap->next) {
+		lock_acquire(&leap->lock);
+		r = region_find(leap, addr);
+		lock_release(&leap->lock);
+	}
+	lock_release(&sessions_lock);
+	lock_app_leave(&saved);
+	return r;
+}
+
 static void free_session(struct leap *leap)
 {
 	stop_threads(leap);
@@ -264,6 +282,8 @@ static int set_up(struct leap *leap)
 
 	if (err)
 		return err;
+	if (stack_init())
+		return error_set(ENOMEM, "no memory for the pager's stacks");
 	leap->prefetcher = prefetcher_find(leap->config.prefetch);
 	if (!leap->prefetcher)
 		return error_set(EINVAL, "unknown prefetch policy '%s': one of %s",

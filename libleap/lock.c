@@ -226,19 +226,27 @@ void lock_signal(uint32_t *event)
 	errno = saved_errno;
 }
 
+const struct lock_app_ops *lock_app_ops;
+/* How many pairs this thread is inside of. */
+static __thread __attribute__((tls_model("initial-exec"))) unsigned app_depth;
+
 /* Raw calls: the program's own pthread_sigmask() may be replaced, and glibc's leaves its internal
  * signals open, whose handlers may touch stacks that are managed. */
-void lock_app_enter(sigset_t *saved)
+void lock_app_enter(struct lock_app *app)
 {
+	const struct lock_app_ops *ops = __atomic_load_n(&lock_app_ops, __ATOMIC_ACQUIRE);
 	sigset_t all;
 
-	sigfillset(&all);
 	memset(&all, 0xff, sizeof(all));
-	memset(saved, 0, sizeof(*saved));
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, saved, _NSIG / 8);
+	memset(app, 0, sizeof(*app));
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &app->mask, _NSIG / 8);
+	if (app_depth++ == 0 && ops)
+		ops->enter(app);
 }
 
-void lock_app_leave(const sigset_t *saved)
+void lock_app_leave(struct lock_app *app)
 {
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, saved, NULL, _NSIG / 8);
+	if (--app_depth == 0 && app->kept)
+		lock_app_ops->leave(app);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &app->mask, NULL, _NSIG / 8);
 }

@@ -8,14 +8,18 @@
  *
  * Rule for application threads (leap_advise(), munmap() of the preload library, ...): hold locks only
  * between lock_app_enter() and lock_app_leave(), which block all signals. A signal handler of the
- * program could otherwise run while the lock is held, touch a remote page and wait for itself.
+ * program could otherwise run while the lock is held, touch a remote page and wait for itself. A stack that is
+ * managed memory is kept local meanwhile (stack.h).
  */
 #ifndef LEAP_LOCK_H
 #define LEAP_LOCK_H
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+struct leap_region;
 
 enum lock_rank {
 	LOCK_RANK_RANGE = 1, /* preload/range.c, map_fixed.c */
@@ -59,7 +63,21 @@ void lock_wait(struct lock *lock, const uint32_t *event, uint32_t seen, int64_t 
 /* Adds 1 to the event and wakes all that wait for it (it does both: do not change the event first). */
 void lock_signal(uint32_t *event);
 
-void lock_app_enter(sigset_t *saved);
-void lock_app_leave(const sigset_t *saved);
+/* What lock_app_leave() gives back. */
+struct lock_app {
+	sigset_t mask;
+	struct leap_region
+		*kept; /* stack.c: the region of the stack, NULL = not managed, and its pages */
+	size_t first, n;
+};
+void lock_app_enter(struct lock_app *app);
+void lock_app_leave(struct lock_app *app);
+
+/* Called by the outermost pair of a thread, signals blocked. Set by stack.c. */
+struct lock_app_ops {
+	void (*enter)(struct lock_app *app);
+	void (*leave)(struct lock_app *app);
+};
+extern const struct lock_app_ops *lock_app_ops;
 
 #endif

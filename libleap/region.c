@@ -8,6 +8,7 @@
 #include "libleap/log.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
+#include "libleap/stack.h"
 #include "libleap/uffd/content.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/maps.h"
@@ -235,7 +236,7 @@ int regions_arm_if_needed(struct leap *leap)
 
 int regions_arm(struct leap *leap)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err = 0;
 
 	if (__atomic_load_n(&leap->armed, __ATOMIC_ACQUIRE))
@@ -260,9 +261,10 @@ static bool any_armed(const struct leap_region *r)
  * stays in the list on failure: pages of it may be remote already. */
 static int publish(struct leap *leap, struct leap_region *r)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err;
 
+	stack_note_managed(r->addr, r->npages << LEAP_PAGE_SHIFT);
 	lock_app_enter(&saved);
 	lock_acquire(&leap->lock);
 	shards_lock_all(leap);
@@ -447,7 +449,7 @@ static void unlist(struct leap *leap, struct leap_region *r)
 int region_unmake(struct leap_region *r)
 {
 	struct leap *leap = r->leap;
-	sigset_t saved;
+	struct lock_app saved;
 	int err = 0;
 
 	if (!r->created) {

@@ -91,7 +91,7 @@ static int include(struct leap_region *r, uintptr_t start, uintptr_t end, bool r
 
 int region_exclude(struct leap_region *r, void *addr, size_t len)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err;
 
 	lock_app_enter(&saved);
@@ -106,7 +106,7 @@ int region_exclude(struct leap_region *r, void *addr, size_t len)
 
 int region_include(struct leap_region *r, void *addr, size_t len, bool remap)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int err;
 
 	lock_app_enter(&saved);

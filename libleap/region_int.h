@@ -18,6 +18,9 @@ void region_forget(struct leap_region *r);
 /* Pins pages and brings them home; all or nothing. -ENOMEM, -EIO. */
 int region_pin_pages(struct leap_region *r, size_t first, size_t n);
 void region_unpin_pages(struct leap_region *r, size_t first, size_t n);
+/* Pins pages of a thread's stack, whatever the limit says, and has them mapped as far as they can be read. Returns how many are
+ * pinned, from the first on. */
+size_t region_keep(struct leap_region *r, size_t first, size_t n);
 /* Evicts what it can of the pages' extents. -ENOSPC. */
 int region_evict_pages(struct leap_region *r, size_t first, size_t n);
 /* Moves the extents to the front of the eviction queue. */

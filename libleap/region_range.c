@@ -203,7 +203,7 @@ void region_forget(struct leap_region *r)
 static int ask_for(struct shard *shard, struct leap_region *r, size_t index)
 {
 	enum page_state state;
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	lock_acquire(&shard->lock);
@@ -241,7 +241,7 @@ int region_touch(struct leap_region *r, size_t index)
 /* A thread that waited is awake before the states of its page and the figures are written: they are after this. */
 static void settle(struct leap *leap)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	shards_lock_all(leap);
@@ -279,7 +279,7 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 /* Adds +1 or -1 to the pins of each page; returns for how many: it stops at one whose count is at its end. */
 static size_t change_pins(struct leap_region *r, size_t first, size_t n, bool up)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int64_t change = 0;
 	bool room = true;
 	size_t i;
@@ -344,6 +344,15 @@ int region_pin_pages(struct leap_region *r, size_t first, size_t n)
 	return err;
 }
 
+size_t region_keep(struct leap_region *r, size_t first, size_t n)
+{
+	n = change_pins(r, first, n, true);
+	for (size_t i = first; i < first + n; i++)
+		if (region_page_armed(r, i) && page_state(&r->pages[i]) != PAGE_LOCAL)
+			region_touch(r, i);
+	return n;
+}
+
 void region_unpin_pages(struct leap_region *r, size_t first, size_t n)
 {
 	change_pins(r, first, n, false);
@@ -365,7 +374,7 @@ static bool without_place(const struct extent *e)
 
 int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	int full = 0;
 
 	lock_app_enter(&saved);
@@ -397,7 +406,7 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 
 void region_cold(struct leap_region *r, size_t first, size_t n)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	for (size_t x = first / EXTENT_PAGES; x <= (first + n - 1) / EXTENT_PAGES; x++) {
@@ -419,7 +428,7 @@ void region_cold(struct leap_region *r, size_t first, size_t n)
 
 void region_hint(struct leap_region *r, size_t first, size_t n)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	while (n) {

@@ -16,7 +16,7 @@ void region_commit(struct leap_region *r, void *addr, size_t len)
 {
 	size_t n = len >> LEAP_PAGE_SHIFT, end = region_page_index(r, addr) + n;
 	struct leap *leap = r->leap;
-	sigset_t saved;
+	struct lock_app saved;
 	bool arm;
 
 	__atomic_fetch_add(&r->committed_pages, n, __ATOMIC_RELAXED);
@@ -44,7 +44,7 @@ void region_commit(struct leap_region *r, void *addr, size_t len)
 
 void region_discard(struct leap_region *r, void *addr, size_t len)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	runtime_enter();
 	lock_app_enter(&saved);
@@ -97,7 +97,7 @@ static enum page_state settled_state(const struct leap_region *r, size_t index)
 {
 	struct shard *shard = region_shard(r, index);
 	enum page_state state;
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	lock_acquire(&shard->lock);

@@ -107,5 +107,7 @@ void page_lost(struct shard *shard, struct leap_region *region, size_t index, co
 void abort_now(void) __attribute__((noreturn));
 
 extern struct leap *sessions; /* all open sessions */
+/* The region of any session that holds the address, or NULL. No lock held. */
+struct leap_region *sessions_find_region(const void *addr);
 
 #endif

@@ -35,7 +35,7 @@ void _IO_list_resetlock(void);
 struct forking {
 	bool begun, failed; /* failed: the pager could not be stopped, the child must not go on */
 	bool streams;
-	sigset_t saved;
+	struct lock_app saved;
 };
 
 static __thread struct forking forking __attribute__((tls_model("initial-exec")));

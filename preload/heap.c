@@ -53,7 +53,7 @@ static bool jemallocs(const void *p)
 
 static __attribute__((noinline)) void *runtime_alloc(size_t size)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	void *p;
 
 	lock_app_enter(&saved);
@@ -64,7 +64,7 @@ static __attribute__((noinline)) void *runtime_alloc(size_t size)
 
 static __attribute__((noinline)) void runtime_free(void *p)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	mem_free(p);

@@ -11,13 +11,13 @@ static struct lock lock = LOCK_INIT(LOCK_RANK_RANGE);
 static struct ranges free_space;
 static struct ranges marks[MARKS];
 
-static void enter(sigset_t *saved)
+static void enter(struct lock_app *saved)
 {
 	lock_app_enter(saved);
 	lock_acquire(&lock);
 }
 
-static void leave(const sigset_t *saved)
+static void leave(struct lock_app *saved)
 {
 	lock_release(&lock);
 	lock_app_leave(saved);
@@ -30,7 +30,7 @@ int space_init(void *addr, size_t len)
 
 static void *reserve(size_t len, size_t align)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	uintptr_t at;
 
 	enter(&saved);
@@ -49,7 +49,7 @@ void *space_reserve(size_t len)
 bool space_reserve_at(void *addr, size_t len)
 {
 	uintptr_t start = (uintptr_t)addr, end = start + len;
-	sigset_t saved;
+	struct lock_app saved;
 	bool ok;
 
 	enter(&saved);
@@ -61,7 +61,7 @@ bool space_reserve_at(void *addr, size_t len)
 /* When memory for the table is out, the addresses stay unused: a leak of address space, not of memory. */
 void space_unreserve(void *addr, size_t len)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	enter(&saved);
 	ranges_add(&free_space, (uintptr_t)addr, (uintptr_t)addr + len);
@@ -127,7 +127,7 @@ char *space_part(char *at, char *end, enum space_kind *ret_kind)
 {
 	uintptr_t edge, free_edge;
 	bool is_free, foreign;
-	sigset_t saved;
+	struct lock_app saved;
 
 	if (!preload_ready() || at >= preload.end || end <= preload.start) {
 		*ret_kind = SPACE_OUTSIDE;
@@ -150,7 +150,7 @@ char *space_part(char *at, char *end, enum space_kind *ret_kind)
 bool space_marked(enum space_mark mark, const void *addr, size_t len)
 {
 	uintptr_t start = (uintptr_t)addr;
-	sigset_t saved;
+	struct lock_app saved;
 	bool any;
 
 	if (!__atomic_load_n(&marks[mark].count, __ATOMIC_RELAXED))
@@ -167,7 +167,7 @@ static int change_next(enum space_mark mark, bool marked, char **at, char *end, 
 	uintptr_t from = (uintptr_t)*at, to = from, stop = (uintptr_t)end;
 	struct ranges *set = &marks[mark];
 	bool inside = !marked, ok = true;
-	sigset_t saved;
+	struct lock_app saved;
 
 	enter(&saved);
 	while (to < stop && inside != marked) {
@@ -200,7 +200,7 @@ bool space_marked_next(enum space_mark mark, char **at, char *end, char **ret_fr
 {
 	uintptr_t to = (uintptr_t)*at, stop = (uintptr_t)end;
 	bool inside = false;
-	sigset_t saved;
+	struct lock_app saved;
 
 	enter(&saved);
 	while (to < stop && !inside) {
@@ -214,7 +214,7 @@ bool space_marked_next(enum space_mark mark, char **at, char *end, char **ret_fr
 
 int space_mark(enum space_mark mark, void *addr, size_t len)
 {
-	sigset_t saved;
+	struct lock_app saved;
 	bool ok;
 
 	enter(&saved);
@@ -225,7 +225,7 @@ int space_mark(enum space_mark mark, void *addr, size_t len)
 
 void space_unmark(enum space_mark mark, void *addr, size_t len)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	if (!__atomic_load_n(&marks[mark].count, __ATOMIC_RELAXED))
 		return;

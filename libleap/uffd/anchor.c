@@ -72,7 +72,7 @@ void anchor_clear(uint32_t thread)
 void anchor_hold(void)
 {
 	int saved_errno = errno;
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	lock_acquire(&anchor.lock);
@@ -86,7 +86,7 @@ void anchor_hold(void)
 void anchor_unhold(void)
 {
 	int saved_errno = errno;
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	lock_acquire(&anchor.lock);

@@ -165,7 +165,7 @@ static void take_out(size_t page)
 {
 	struct extent *e = &region->extents[page / EXTENT_PAGES];
 	struct shard *shard = region_shard(region, page);
-	sigset_t saved;
+	struct lock_app saved;
 	int out = EVICT_AGAIN;
 
 	for (int ms = 0; ms < 1000 && out == EVICT_AGAIN; ms++) {
@@ -273,7 +273,7 @@ static void meet_end(void)
 /* As if demand reads needed all buffers. */
 static void free_buffers(void)
 {
-	sigset_t saved;
+	struct lock_app saved;
 
 	lock_app_enter(&saved);
 	for (unsigned i = 0; i < leap->nshards; i++) {

@@ -222,11 +222,12 @@ static void on_signal(int signal)
 static void test_app_enter_blocks_signals(void **state)
 {
 	struct sigaction action = {.sa_handler = on_signal}, old;
-	sigset_t saved, now;
+	struct lock_app saved;
+	sigset_t now;
 
 	sigaction(SIGUSR1, &action, &old);
 	lock_app_enter(&saved);
-	assert_false(sigismember(&saved, SIGUSR1));
+	assert_false(sigismember(&saved.mask, SIGUSR1));
 	raise(SIGUSR1);
 	assert_int_equal(signals, 0);
 	sigprocmask(SIG_SETMASK, NULL, &now);
