@@ -132,6 +132,9 @@ const struct config_option config_table[] = {
 	{ "log_file", "PATH",
 	  "file that messages are appended to; empty: standard error",
 	  "", CONFIG_TEXT, false, AT(log_file), 0, 0, NULL },
+	{ "trace", "FILE",
+	  "record faults and what is done about them into FILE (leap-trace(5)); %p: the process's id",
+	  "", CONFIG_TEXT, false, AT(trace), 0, 0, NULL },
 };
 /* clang-format on */
 const unsigned config_table_count = sizeof(config_table) / sizeof(config_table[0]);

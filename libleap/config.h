@@ -67,6 +67,7 @@ struct config {
 	bool publish; /* stats page and control socket; default on */
 	int log_level;
 	char log_file[256];
+	char trace[256]; /* file that what happens is recorded into; "" = none */
 };
 
 enum config_type {

@@ -23,7 +23,8 @@ struct evicting {
 	uint64_t mask;   /* claimed */
 	uint64_t moved;  /* taken out */
 	uint64_t dirty;  /* to be written */
-	uint32_t unused; /* prefetched, never known to be touched */
+	uint64_t unused; /* prefetched, never known to be touched */
+	uint64_t zero;   /* nothing to be stored */
 	uint64_t hash[EXTENT_PAGES];
 };
 
@@ -124,7 +125,7 @@ static void settle_page(struct shard *shard, struct evicting *ev, unsigned i, ui
 
 	if (page_has(page, PAGE_PREFETCHED)) {
 		page_set_flags(page, 0, PAGE_PREFETCHED);
-		ev->unused++;
+		ev->unused |= 1ull << i;
 	}
 	if (ev->hash[i] == hash_of_zero &&
 	    hash_page_is_zero(limbo_frame(&shard->limbo, ev->slot, i))) {
@@ -134,6 +135,7 @@ static void settle_page(struct shard *shard, struct evicting *ev, unsigned i, ui
 		page_move(page, PAGE_ABSENT);
 		budget_add(shard->leap, -1, 0);
 		shard->count.evicted_zero++;
+		ev->zero |= 1ull << i;
 		return;
 	}
 	if (page->slot)
@@ -229,11 +231,13 @@ static void settle(struct shard *shard, struct evicting *ev)
 	for (uint64_t m = stay; m; m &= m - 1)
 		page_move(&extent_pages(e)[__builtin_ctzll(m)], PAGE_LOCAL);
 	shard_pages_local(shard, e, stay);
-	ev->dirty = 0;
-	ev->unused = 0;
+	ev->dirty = ev->unused = ev->zero = 0;
 	for (uint64_t m = ev->moved; m; m &= m - 1)
 		settle_page(shard, ev, (unsigned)__builtin_ctzll(m), put);
-	plan_unused(shard, e->region, ev->unused);
+	record_mask(shard, TRACE_EVICT, e, ev->moved);
+	record_mask(shard, TRACE_UNUSED, e, ev->unused);
+	record_mask(shard, TRACE_DROP, e, ev->zero);
+	plan_unused(shard, e->region, (uint32_t)__builtin_popcountll(ev->unused));
 	slots_put(&shard->leap->slabs, put, EXTENT_PAGES);
 	ev->dirty = evict_find_slots(shard, e, ev->slot, ev->dirty);
 	slot->writing = ev->dirty;

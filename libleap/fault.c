@@ -55,10 +55,40 @@ static unsigned zero_run(struct shard *shard, struct leap_region *region, size_t
 	return n;
 }
 
-static void serve_absent(struct shard *shard, struct leap_region *region, size_t index)
+static void serve_absent(struct shard *shard, struct leap_region *region, size_t index,
+			 const struct fault *fault)
 {
 	shard->count.faults_zero++;
+	record_access(shard, TRACE_ACCESS, region, index, fault, TRACE_RECORD_FIRST);
 	fill_zero(shard, region, index, zero_run(shard, region, index));
+}
+
+/* Tells the trace what the fault met. */
+static void note(struct shard *shard, struct leap_region *region, size_t index,
+		 const struct fault *fault)
+{
+	const struct page *page = &region->pages[index];
+	unsigned flags = page_has(page, PAGE_MARKER) ? TRACE_RECORD_MARKER : 0;
+	enum trace_op op = TRACE_ACCESS;
+
+	switch (page_state(page)) {
+	case PAGE_FILLING: /* one that is waited for was told already */
+		if (page_has(page, PAGE_WAITED))
+			return;
+		op = TRACE_LATE_HIT;
+		break;
+	case PAGE_STAGED:
+		op = TRACE_HIT;
+		break;
+	case PAGE_LIMBO:
+		flags |= TRACE_RECORD_LIMBO;
+		break;
+	case PAGE_REMOTE:
+		break;
+	default: /* first touches tell themselves; of others nobody hears */
+		return;
+	}
+	record_access(shard, op, region, index, fault, flags);
 }
 
 /* The wish of a miss or a marker, if the policy has one. */
@@ -104,9 +134,11 @@ static void serve(struct shard *shard, struct batch *batch, struct leap_region *
 {
 	struct page *page = &region->pages[index];
 
+	if (__builtin_expect(shard->ring != NULL, 0))
+		note(shard, region, index, fault);
 	switch (page_state(page)) {
 	case PAGE_ABSENT:
-		serve_absent(shard, region, index);
+		serve_absent(shard, region, index, fault);
 		break;
 	case PAGE_LOCAL:
 		serve_local(shard, region, index, fault);
@@ -204,6 +236,7 @@ void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
 	bool admitted = admit(shard, n);
 
 	lock_acquire(&shard->lock);
+	record_limit(shard);
 	for (unsigned i = 0; i < n; i++) {
 		if (admitted)
 			fault_one(shard, &batch, &faults[i]);
@@ -261,6 +294,8 @@ int fault_hints(struct shard *shard)
 
 	lock_acquire(&shard->lock);
 	some = next_hint(shard, &hint);
+	if (some && hint.region && hint.count)
+		record_pages(shard, TRACE_HINT, hint.region, hint.page, (uint32_t)hint.count);
 	lock_release(&shard->lock);
 	if (!some)
 		return 0;

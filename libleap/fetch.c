@@ -106,8 +106,10 @@ void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t i
 	stage_put(&shard->stage, (unsigned)i, 1);
 	shard->staged--;
 	shard->remote++;
-	if (page_has(page, PAGE_PREFETCHED))
+	if (page_has(page, PAGE_PREFETCHED)) {
+		record_pages(shard, TRACE_UNUSED, region, index, 1);
 		plan_unused(shard, region, 1);
+	}
 	page_set_flags(page, 0, PAGE_PREFETCHED);
 	page_move(page, PAGE_REMOTE);
 }
@@ -278,6 +280,8 @@ static void complete(struct shard *shard, struct fetch *f)
 	if (f->io.status == -EPIPE || f->io.status == -ETIMEDOUT)
 		donor_died(shard->leap, f->donor, f->io.status);
 	lock_acquire(&shard->lock);
+	if (!f->io.status && !page_has(&f->region->pages[f->index], PAGE_DEMAND))
+		record_pages(shard, TRACE_DONE, f->region, f->index, f->n);
 	e->filling = (uint16_t)(e->filling - f->n);
 	for (unsigned i = 0; i < f->n;) {
 		unsigned n = complete_run(shard, f, i);

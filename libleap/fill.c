@@ -250,6 +250,7 @@ void fill_zero(struct shard *shard, struct leap_region *region, size_t index, un
 	}
 	if (got) {
 		shard_pages_local(shard, e, mask_range(index % EXTENT_PAGES, got));
+		record_pages(shard, TRACE_NEW, region, index, got);
 		budget_add(shard->leap, got, 0);
 	}
 	if (!got)

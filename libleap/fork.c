@@ -209,6 +209,7 @@ static int remake(struct leap *leap)
 		return leap->keeper_fd;
 	leap->keeper_fd = fd_own(leap->keeper_fd);
 	control_forget(leap);
+	recorder_forked(leap);
 	for (unsigned s = 0; s < leap->nshards; s++) {
 		err = reopen_shard(&leap->shards[s]);
 		if (err)

@@ -206,7 +206,7 @@ int session_start_threads(struct leap *leap)
 		return err;
 	err = thread_start(&leap->keeper, keeper_main, leap, "leap-keeper");
 	leap->keeper_runs = !err;
-	return err;
+	return err ? err : recorder_start(leap);
 }
 
 static void stop_threads(struct leap *leap)
@@ -265,6 +265,7 @@ struct leap_region *sessions_find_region(const void *addr)
 static void free_session(struct leap *leap)
 {
 	stop_threads(leap);
+	recorder_close(leap);
 	control_close(leap);
 	for (unsigned s = 0; s < leap->nshards; s++)
 		shard_destroy(&leap->shards[s]);
@@ -302,6 +303,8 @@ static int set_up(struct leap *leap)
 				 -leap->keeper_fd);
 	leap->keeper_fd = fd_own(leap->keeper_fd);
 	err = open_shards(leap);
+	if (!err)
+		err = recorder_open(leap);
 	if (!err)
 		err = donors_add(leap, leap->config.donors);
 	if (!err && leap->user_only)

@@ -30,6 +30,7 @@ enum lock_rank {
 	LOCK_RANK_REGION,    /* region.c: committing and arming */
 	LOCK_RANK_ROLE,      /* shard.c: fault role */
 	LOCK_RANK_EVICT,     /* shard.c: evict role */
+	LOCK_RANK_RECORDER,  /* recorder.c */
 	LOCK_RANK_SHARD,  /* shard.c: pages, extents, queues of one shard; several in index order */
 	LOCK_RANK_DONORS, /* donors.c: list of donors */
 	LOCK_RANK_SLAB,   /* slab.c: slots */

@@ -267,13 +267,18 @@ static uint64_t pick(struct shard *shard, struct extent *e, uint64_t mask, enum 
 /* Pages of mask that were brought or are under way: their first touch is not known yet. */
 static void note_prefetched(struct shard *shard, struct extent *e, uint64_t mask, unsigned got)
 {
+	uint64_t brought = 0;
+
 	for (uint64_t m = got ? mask : 0; m; m &= m - 1) {
 		struct page *page = &extent_pages(e)[__builtin_ctzll(m)];
 
 		if (page_state(page) == PAGE_LOCAL || page_state(page) == PAGE_FILLING ||
 		    page_state(page) == PAGE_STAGED)
 			page_set_flags(page, PAGE_PREFETCHED, 0);
+		if (page_has(page, PAGE_PREFETCHED))
+			brought |= m & -m;
 	}
+	record_mask(shard, TRACE_ISSUE, e, brought);
 	shard->count.prefetched += got;
 }
 

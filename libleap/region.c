@@ -136,6 +136,23 @@ static void find_content(int fd, const char *addr, size_t n, bool *ret_there)
 		ret_there[i] = core[i] & 1;
 }
 
+/* Those of n pages from index on that have content, up to the first without, are local. Returns how many. */
+static size_t take_over(struct shard *shard, struct leap_region *r, size_t index, const bool *there,
+			size_t n)
+{
+	size_t run = 0;
+
+	for (; run < n && there[run] && page_state(&r->pages[index + run]) == PAGE_ABSENT; run++) {
+		size_t i = index + run;
+
+		page_move(&r->pages[i], PAGE_LOCAL);
+		shard_pages_local(shard, &r->extents[i / EXTENT_PAGES], 1ull << (i % EXTENT_PAGES));
+	}
+	if (run)
+		record_pages(shard, TRACE_NEW, r, index, (uint32_t)run);
+	return run;
+}
+
 /* Pages that have content already belong to us now. Shard lock held; the stripe is registered. */
 static int scan_content(struct leap_region *r, uintptr_t from, uintptr_t to)
 {
@@ -149,14 +166,9 @@ static int scan_content(struct leap_region *r, uintptr_t from, uintptr_t to)
 		size_t n = end - first < CONTENT_PAGES ? end - first : CONTENT_PAGES;
 
 		find_content(fd, region_page_addr(r, first), n, there);
-		for (size_t i = 0; i < n; i++) {
-			struct extent *e = &r->extents[(first + i) / EXTENT_PAGES];
-
-			if (!there[i] || page_state(&r->pages[first + i]) != PAGE_ABSENT)
-				continue;
-			page_move(&r->pages[first + i], PAGE_LOCAL);
-			shard_pages_local(shard, e, 1ull << ((first + i) % EXTENT_PAGES));
-			held++;
+		for (size_t i = 0, run; i < n; i += run ? run : 1) {
+			run = take_over(shard, r, first + i, there + i, n - i);
+			held += (int64_t)run;
 		}
 		first += n;
 	}
@@ -273,6 +285,7 @@ static int publish(struct leap *leap, struct leap_region *r)
 	shards_unlock_all(leap);
 	if (err)
 		goto unlock;
+	recorder_region(leap, r);
 	if (!r->reserved)
 		__atomic_fetch_add(&leap->committed, (int64_t)r->npages, __ATOMIC_RELAXED);
 	if (leap->armed)

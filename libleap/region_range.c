@@ -133,7 +133,9 @@ static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first,
 		struct extent *e = &r->extents[at / EXTENT_PAGES];
 		uint32_t slots[EXTENT_PAGES] = {0};
 
-		for (; at < stop && at < end; at++)
+		stop = stop < end ? stop : end;
+		record_pages(shard, TRACE_DROP, r, at, (uint32_t)(stop - at));
+		for (; at < stop; at++)
 			drop_page(shard, r, at, &slots[at % EXTENT_PAGES]);
 		slots_put(&r->leap->slabs, slots, EXTENT_PAGES);
 		maybe_drop_group(r, e);
@@ -188,6 +190,7 @@ void region_forget(struct leap_region *r)
 		}
 		lock_acquire(&shard->lock);
 		wait_idle(shard, r, first, first + extent_npages(e));
+		record_pages(shard, TRACE_DROP, r, first, extent_npages(e));
 		for (unsigned i = 0; i < extent_npages(e); i++)
 			drop_page(shard, r, first + i, &slots[i]);
 		if (e->limbo)

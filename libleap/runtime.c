@@ -131,7 +131,7 @@ bool runtime_sees_pins(const struct leap *leap)
 
 unsigned runtime_threads(const struct leap *leap)
 {
-	unsigned n = (unsigned)leap->evictor_runs + leap->keeper_runs;
+	unsigned n = (unsigned)leap->evictor_runs + leap->keeper_runs + recorder_runs(leap);
 
 	for (unsigned s = 0; s < leap->nshards; s++)
 		n += leap->shards[s].thread_runs;
@@ -150,5 +150,6 @@ bool runtime_owns_fd(const struct leap *leap, int fd)
 
 void runtime_exit(struct leap *leap)
 {
+	recorder_flush(leap);
 	control_withdraw(leap);
 }

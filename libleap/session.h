@@ -67,6 +67,7 @@ struct leap {
 	int ctl_fd;           /* listening control socket, or -1 */
 	char ctl_path[108];
 	struct stats_page *page;
+	struct recorder *recorder; /* NULL: option trace is not given */
 	uint64_t start_ns;
 	struct leap *next; /* all sessions, for the SIGBUS handler and fork */
 };

@@ -17,6 +17,7 @@
 
 #include "libleap/limbo.h"
 #include "libleap/lock.h"
+#include "libleap/recorder.h"
 #include "libleap/region.h"
 #include "libleap/stage.h"
 #include "libleap/thread.h"
@@ -91,6 +92,8 @@ struct shard {
 
 	struct shard_hint hints[SHARD_HINTS];
 	unsigned hint_head, hint_tail;
+
+	struct recorder_ring *ring; /* NULL: nothing is recorded */
 
 	struct shard_counters count;
 	struct hist fault_hist, remote_hist;

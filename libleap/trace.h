@@ -4,6 +4,10 @@
  *
  * Little-endian. A header of 64 bytes, a table of regions (56 bytes each), then records of 24 bytes in the order
  * in which they happened. man/leap-trace.5 describes it for users. What is reserved is zero.
+ *
+ * What a live run can record are faults: a page that is mapped is touched unseen. With the records of what else
+ * changes pages (new ones, dropped ones, the limit) they are enough to run the pager again in a model, since
+ * nothing else tells the pager anything (tools/sim_pager.c).
  */
 #ifndef LEAP_TRACE_H
 #define LEAP_TRACE_H
@@ -18,6 +22,9 @@ enum trace_flag {
 	TRACE_THREADS = 1 << 1,  /* tid is valid */
 	TRACE_ACCESSES = 1 << 2, /* full accesses, not only faults */
 	TRACE_WRITES = 1 << 3,   /* TRACE_RECORD_WRITE is valid */
+	TRACE_STAGED =
+		1 << 4,      /* recorded with donors that bring markers along with their windows */
+	TRACE_OPEN = 1 << 5, /* being recorded, or cut off: the last moments may be missing */
 };
 
 struct trace_header {
@@ -27,7 +34,7 @@ struct trace_header {
 	uint8_t flags; /* enum trace_flag */
 	uint64_t n_records;
 	uint32_t n_regions;
-	uint32_t reserved0;
+	uint32_t records_at;      /* offset of the first record; 0: right behind the regions */
 	uint64_t footprint_pages; /* different pages accessed; 0: unknown */
 	uint64_t local_pages;     /* limit while it was recorded; 0: none */
 	char kind[8];             /* FAULT, ACCESS, BLOCK or KEY, padded with zeroes */
@@ -53,15 +60,25 @@ enum trace_op {
 	TRACE_UNUSED, /* it was dropped untouched */
 	TRACE_HINT,
 	TRACE_PHASE, /* a mark of the program's */
+	TRACE_NEW, /* pages became local without being fetched: first touches, and what was there before */
+	TRACE_DROP, /* content is gone: unmapped, given up, or it was all zeroes when it was evicted */
+	TRACE_LIMIT, /* vpn: how many pages may be local from now on */
+	TRACE_LOST,  /* vpn: so many records are missing here */
 	TRACE_OPS,
 };
 
-#define TRACE_RECORD_WRITE 1 /* in flags */
+/* In flags of a record. */
+enum {
+	TRACE_RECORD_WRITE = 1 << 0,
+	TRACE_RECORD_FIRST = 1 << 1,  /* access: the page was new */
+	TRACE_RECORD_LIMBO = 1 << 2,  /* access: it had been evicted, but was still here */
+	TRACE_RECORD_MARKER = 1 << 3, /* access: it was the marker of a window */
+};
 
 struct trace_record {
 	uint64_t t_ns;
 	uint64_t vpn; /* virtual page number */
-	uint32_t tid;
+	uint32_t tid; /* of an access; of other ops: how many pages from vpn on, 0 means 1 */
 	uint16_t region;
 	uint8_t op;
 	uint8_t flags;
@@ -77,6 +94,12 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 static inline int trace_is_access(const struct trace_record *r)
 {
 	return r->op <= TRACE_WRITE_FAULT;
+}
+
+/* How many pages the record is about. */
+static inline uint32_t trace_pages(const struct trace_record *r)
+{
+	return trace_is_access(r) || !r->tid ? 1 : r->tid;
 }
 
 #endif

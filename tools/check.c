@@ -14,6 +14,7 @@
 
 #include "libleap/error.h"
 #include "libleap/prefetch/prefetch.h"
+#include "libleap/recorder_file.h"
 #include "libleap/transport/transport.h"
 #include "libleap/transport/uri.h"
 #include "libleap/uffd/mover.h"
@@ -32,6 +33,12 @@ int check_options(const struct config *config)
 	if (!prefetcher_find(config->prefetch))
 		return error_set(EINVAL, "option prefetch: there is no policy '%s'; take one of %s",
 				 config->prefetch, prefetcher_names());
+	if (config->trace[0]) {
+		err = recorder_create(config->trace, &fd);
+		if (err)
+			return err;
+		close(fd);
+	}
 	if (!config->log_file[0])
 		return 0;
 	fd = open(config->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

@@ -131,17 +131,29 @@ void trace_free(struct trace *trace)
 	memset(trace, 0, sizeof(*trace));
 }
 
+/* Offset of the first record. */
+static uint64_t records_at(const struct trace_header *h)
+{
+	return h->records_at ? h->records_at
+			     : sizeof(*h) + (uint64_t)h->n_regions * sizeof(struct trace_region);
+}
+
 static int check_header(const char *path, const struct trace_header *h, uint64_t bytes)
 {
-	uint64_t room = bytes - sizeof(*h), regions;
+	uint64_t regions_end = sizeof(*h) + (uint64_t)h->n_regions * sizeof(struct trace_region);
+	uint64_t at = records_at(h);
 
 	if (h->version != TRACE_VERSION)
 		return error_set(EINVAL,
 				 "%s: version %u of the format; this program reads version %d",
 				 path, h->version, TRACE_VERSION);
-	regions = (uint64_t)h->n_regions * sizeof(struct trace_region);
-	if (h->n_regions > REGIONS_MAX || regions > room ||
-	    h->n_records > (room - regions) / sizeof(struct trace_record))
+	if (at < regions_end || at % sizeof(uint64_t))
+		return error_set(EINVAL,
+				 "%s: its records are said to begin at byte %lu, where they cannot",
+				 path, (unsigned long)at);
+	if (h->n_regions > REGIONS_MAX || (h->n_regions && regions_end > bytes) ||
+	    (h->n_records && at > bytes) ||
+	    h->n_records > (bytes - (at < bytes ? at : bytes)) / sizeof(struct trace_record))
 		return error_set(EINVAL,
 				 "%s: cut short: its header tells of %lu records and %u regions, "
 				 "which do not fit into %lu bytes",
@@ -184,7 +196,7 @@ static int load_binary(const char *path, int fd, uint64_t bytes, struct trace *r
 	memcpy(t.regions, at + sizeof(t.header), table);
 	for (uint32_t i = 0; i < t.header.n_regions; i++)
 		t.regions[i].name[sizeof(t.regions[i].name) - 1] = '\0';
-	t.records = (struct trace_record *)(at + sizeof(t.header) + table);
+	t.records = (struct trace_record *)(at + records_at(&t.header));
 	err = check_records(path, &t);
 	if (err)
 		goto free;
@@ -228,17 +240,18 @@ close:
 int trace_save(const char *path, const struct trace *trace, bool text)
 {
 	FILE *out = fopen(path, "we");
-	const struct trace_header *h = &trace->header;
+	struct trace_header h = trace->header;
 	bool good;
 
 	if (!out)
 		return error_set(errno, "%s: cannot be written (%s)", path, strerror(errno));
 	if (text)
 		trace_write_text(out, trace);
-	else if (fwrite(h, sizeof(*h), 1, out) == 1)
-		if (fwrite(trace->regions, sizeof(*trace->regions), h->n_regions, out) ==
-		    h->n_regions)
-			fwrite(trace->records, sizeof(*trace->records), h->n_records, out);
+	h.records_at = 0;
+	if (!text && fwrite(&h, sizeof(h), 1, out) == 1)
+		if (fwrite(trace->regions, sizeof(*trace->regions), h.n_regions, out) ==
+		    h.n_regions)
+			fwrite(trace->records, sizeof(*trace->records), h.n_records, out);
 	good = !ferror(out);
 	if (fclose(out) || !good)
 		return error_set(errno ? errno : EIO, "%s: cannot be written (%s)", path,
