@@ -46,7 +46,8 @@ struct stat_view {
 };
 
 static const struct flag stat_flags[] = {
-	{"once", FLAG_NONE, NULL, "one sample (rates are averages since the session began)"},
+	{"once", FLAG_NONE, NULL,
+	 "one sample, with donors (rates are averages since the session began)"},
 	{"interval", FLAG_REQUIRED, "TIME", "time between samples (default 1s)"},
 	{"count", FLAG_REQUIRED, "N", "end after N samples"},
 	{"json", FLAG_NONE, NULL, "a line of JSON for each process and sample"},
@@ -172,7 +173,7 @@ static void print(struct stat_view *view, const struct sample *s, const struct r
 	if (!view->redraw && view->lines++ % HEADER_EVERY == 0)
 		sample_print_header(stdout);
 	sample_print_line(stdout, s, r);
-	if (view->redraw)
+	if (view->redraw || view->once)
 		sample_print_details(stdout, s);
 }
 

@@ -23,7 +23,7 @@ int rdma_wish_parse(const char *text, struct rdma_wish *ret_wish)
 	if (!text || !*text)
 		return 0;
 	if (!n || n >= sizeof(ret_wish->name) ||
-	    (colon && (parse_u32(colon + 1, NULL, &port) || !port || port > UINT8_MAX)))
+	    (colon && (parse_u32(colon + 1, "", &port) || !port || port > UINT8_MAX)))
 		return error_set(EINVAL,
 				 "rdma_device: '%s' is not NAME or NAME:PORT, for example mlx5_0:1",
 				 text);

@@ -4,7 +4,8 @@
  * one. What the dead one had stays lost, and never reads as zeroes. Where the donor is no more than a door that
  * shuts, the session knocks ever more seldom.
  *
- * usage: rejoin [HOST]   over TCP on loopback, or over RDMA at an address of this machine's RDMA device
+ * usage: rejoin [HOST]   over TCP on loopback, or over RDMA at an address of this machine's RDMA device. The latter is for Linux
+ *                        before 6.6, where a lost page ends the program: lost pages are touched last, and it ends by SIGABRT.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -120,7 +121,7 @@ static void comes_back(struct leap *leap, const char *base, const bool *lost)
 	char *fresh;
 
 	wait_alive(leap, 1);
-	for (size_t p = 0; p < PAGES; p++)
+	for (size_t p = 0; lost && p < PAGES; p++)
 		if (readable(base, p) == lost[p])
 			FAIL("page %zu %s", p, lost[p] ? "was lost and is back" : "is lost later");
 	fresh = filled(leap);
@@ -186,13 +187,19 @@ int main(int argc, char **argv)
 	base = filled(leap);
 	donor_free(donor);
 	wait_alive(leap, 0);
-	loses(leap, base, lost);
+	if (argc < 2)
+		loses(leap, base, lost);
 	donor = donor_start("--listen", uri, NULL);
-	comes_back(leap, base, lost);
+	comes_back(leap, base, argc < 2 ? lost : NULL);
+	if (argc > 1) {
+		printf("rejoin: it is back and used; now the old pages\n");
+		for (size_t p = 0; p < PAGES; p++)
+			readable(base, p);
+		FAIL("no page was lost");
+	}
 	donor_free(donor);
 	wait_alive(leap, 0);
-	if (argc < 2)
-		knocks(port);
+	knocks(port);
 	MUST(leap_close(leap));
 	return 0;
 }

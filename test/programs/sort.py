@@ -5,7 +5,7 @@ from common import MIB, Batch, source_text
 
 class Program(Batch):
     name = "sort"
-    sizes = {"tiny": 6 * MIB, "small": 100 * MIB, "full": 1024 * MIB}
+    sizes = {"tiny": 4 * MIB, "small": 100 * MIB, "full": 1024 * MIB}
 
     def describe(self):
         return "GNU sort of %d MiB of source text in memory" % (self.settings.pick(self.sizes) // MIB)

@@ -22,7 +22,7 @@ SELECT sum(length(text)) FROM line WHERE file IN (SELECT file FROM line GROUP BY
 
 class Program(Batch):
     name = "sqlite"
-    sizes = {"tiny": 6 * MIB, "small": 30 * MIB, "full": 300 * MIB}
+    sizes = {"tiny": 4 * MIB, "small": 30 * MIB, "full": 300 * MIB}
 
     def __init__(self, settings):
         super().__init__(settings)

@@ -16,8 +16,10 @@ class Skip(Exception):
 
 
 class Test:
-    def __init__(self, name, limit, function, *arguments):
-        self.name, self.limit, self.function, self.arguments = name, limit, function, arguments
+    """deep: it takes long and says little that the others do not; run when it is named, or with --all."""
+
+    def __init__(self, name, limit, function, *arguments, deep=False):
+        self.name, self.limit, self.function, self.arguments, self.deep = name, limit, function, arguments, deep
 
 
 class Here:
@@ -51,9 +53,9 @@ class Here:
 class Donor:
     """A donor daemon; with it ends its memory."""
 
-    def __init__(self, here, *listen, memory="1G"):
+    def __init__(self, here, *listen, memory="1G", arguments=()):
         self.log = pathlib.Path("/tmp/donor-%d.log" % time.monotonic_ns())
-        command = [here.bin("leap-donor"), "--memory", memory]
+        command = [here.bin("leap-donor"), *arguments, "--memory", memory]
         for address in listen:
             command += ["--listen", address]
         with open(self.log, "wb") as log:

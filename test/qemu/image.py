@@ -17,7 +17,7 @@ ROOT = HERE.parent.parent
 
 # Modules by what is asked for, in order; those they need come along. rxe's link is refused without crc32_generic.
 MODULES = ["dummy", "crc32_generic", "ib_uverbs", "rdma_rxe", "rdma_ucm"]
-PROGRAMS = ["busybox", "python3", "ip", "rdma", "ibv_devinfo", "rping", "ib_read_lat", "sort", "sqlite3", "redis-server",
+PROGRAMS = ["busybox", "modprobe", "python3", "ip", "rdma", "ibv_devinfo", "rping", "ib_read_lat", "sort", "sqlite3", "redis-server",
             "ldd", "env", "xz"]
 # Opened at run time, so that no list of needed libraries names them.
 DLOPENED = ["libgcc_s.so.1", "libibverbs/librxe-rdmav*.so"]
@@ -75,6 +75,19 @@ def module_files(top, version):
             if words[:1] == ["insmod"] and words[1] not in files:
                 files.append(words[1])
     return files
+
+
+def put_modules(layer, top, version):
+    """Under the paths that modprobe knows; the names in order in /modules."""
+    to = layer.top / "usr/lib/modules" / version
+    for file in module_files(top, version):
+        place = layer.top / "usr" / pathlib.Path(file).relative_to(top)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+    for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+        shutil.copy(top / "lib/modules" / version / name, to / name)
+    say("/sbin/depmod", "-b", layer.top, version)
+    (layer.top / "modules").write_text("\n".join(MODULES) + "\n")
 
 
 # --- layers ---------------------------------------------------------------------------------------------------
@@ -148,10 +161,7 @@ def base(work):
         (layer.top / link).symlink_to("usr/" + link)
     for directory in ("proc", "sys", "dev", "tmp", "run", "root", "etc"):
         (layer.top / directory).mkdir()
-    (layer.top / "modules").mkdir()
-    order = module_files(top, version)
-    for number, file in enumerate(order):
-        shutil.copy(file, layer.top / "modules" / ("%02d-%s" % (number, pathlib.Path(file).name)))
+    put_modules(layer, top, version)
     programs = [find_program(name) for name in PROGRAMS]
     for name, program in zip(PROGRAMS, programs):
         layer.put(program, "/usr/bin/" + name)
@@ -194,7 +204,7 @@ def tree(work, build, extra):
     layer.libraries(programs)
     for directory in ("test/preload", "test/programs", "test/qemu"):
         layer.tree(ROOT / directory, ("__pycache__", "*.c", "*.h"))
-    for file in extra:
+    for file in [*extra, ROOT / "README.md", ROOT / "man/leap-donor.8"]:
         layer.put(file)
     shutil.copy(HERE / "init", layer.top / "init")
     (layer.top / "init").chmod(0o755)

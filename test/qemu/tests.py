@@ -12,6 +12,7 @@ from common import Donor, Failure, Here, Skip, Test  # noqa: F401
 
 # Of the small programs those that take seconds here and differ by kernel or mover; the others run on any machine.
 PRELOAD = "malloc map remap protect lock brk signals exec loaded ends users".split()
+PRELOAD_SOME = ("malloc", "exec", "ends")
 
 
 # --- what runs over any kernel --------------------------------------------------------------------------------
@@ -86,15 +87,18 @@ def every(root, build):
     here = Here(root, build)
     found = [Test("verbs_device", 20, verbs_device, here), Test("verbs_rping", 30, verbs_rping, here),
              Test("verbs_read", 30, verbs_read, here), Test("probe", 30, probe, here)]
-    found += [Test("contract_" + subject.replace(" ", "_"), 60, contract, here, subject)
-              for subject in ("loop", "shm", "tcp io_uring")]
-    found += [Test("stress_" + where, 60, stress_local, here, where) for where in ("loop", "shm", "tcp")]
-    found += [Test("program_%s_tcp" % name, 90, program, here, name, 50, "--transport", "tcp") for name in ("sort", "sqlite", "redis")]
+    found += [Test("contract_" + subject.replace(" ", "_"), 60, contract, here, subject, deep=deep)
+              for subject, deep in (("loop", True), ("shm", True), ("tcp io_uring", False))]
+    found += [Test("stress_" + where, 60, stress_local, here, where, deep=where == "loop") for where in ("loop", "shm", "tcp")]
+    found += [Test("program_%s_tcp" % name, 90, program, here, name, 50, "--transport", "tcp", deep=name != "sort")
+              for name in ("sort", "sqlite", "redis")]
     found += rdma_tests.every(here, stress, program)
-    found += [Test("preload_" + name, 60, preload, here, name, "shm-wp") for name in PRELOAD]
+    found += [Test("preload_" + name, 60, preload, here, name, "shm-wp", deep=name not in PRELOAD_SOME) for name in PRELOAD]
     return found
 
 
-def choose(found, names):
-    """Those whose names begin with one of the names; all without names."""
-    return [test for test in found if not names or any(test.name.startswith(name) for name in names)]
+def choose(found, names, deep=False):
+    """Those whose names begin with one of the names; without names all, or all but the deep ones."""
+    if names:
+        return [test for test in found if any(test.name.startswith(name) for name in names)]
+    return [test for test in found if deep or not test.deep]

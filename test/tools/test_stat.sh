@@ -64,6 +64,7 @@ EOF
 expect 0 '^ *PID PROGRAM' "$leap" stat --once
 expect 0 "^ *$holder hold +2[0-9]M +24M" "$leap" stat --once
 expect 0 "^ *$holder hold" "$leap" stat --once "$holder"
+expect 0 '^ +donor .*shm.* alive, +[1-9][0-9]* slabs' "$leap" stat --once "$holder"
 # on a terminal: drawn anew, with donors
 expect 0 'donor .*shm.*alive' script -qec "'$leap' stat --count 2 --interval 100ms" "$work/typescript"
 grep -q $'\033\\[H' "$work/typescript" || fail "a terminal is not redrawn"
