@@ -4,22 +4,22 @@
  *
  * Every candidate has a shadow: an instance that hears of the accesses and plans, but whose plans only mark a
  * table. An access to a page that it has marked is a hit of that shadow, one that it has not is a miss.
- * The candidate in charge has a second instance, which plans for real. After every EPOCH accesses the shadows
- * are compared by their benefit, which is the hits less a quarter of the pages brought for nothing, each epoch
- * weighing half as much as the one behind it. Another candidate takes charge when it was better by a margin
- * in several epochs running. "none" is one of the candidates: nothing for nothing.
+ * Each has a second instance, which plans for real while it is in charge, and keeps what it has learnt. After every
+ * EPOCH accesses the shadows are compared by their benefit, which is the hits less a quarter of the pages brought
+ * for nothing, each epoch weighing half as much as the one behind it. Another candidate takes charge when it
+ * was better by a margin in several epochs running. "none" is one of the candidates: nothing for nothing.
  *
  * What shadows hear: misses and, in cache mode, hits: every access to a page that is not local. A touched marker
  * is replayed page by page while windows are small. Of large windows only the last pages are, without
  * being counted, so that shadows know where accesses are: such windows were earned by windows that
  * were used up, and replaying them would cost more than it tells.
  *
- * Of the candidate in charge, the hits that were count, not those of its shadow. Shadows plan small windows. What large ones are worth shows on the candidate in charge alone: pages that it
- * drops beyond a quarter of those used, and beyond what its shadow wastes, are its handicap in comparisons. It is
- * remembered for long after another has taken charge.
+ * Of the candidate in charge, the hits that were count, not those of its shadow. Shadows plan small windows. What
+ * large ones are worth shows on the candidate in charge alone: pages that it drops beyond a quarter of those
+ * used, and beyond what its shadow wastes, are its handicap in comparisons. It is remembered for long
+ * after another has taken charge.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "libleap/error.h"
 #include "libleap/prefetch/prefetch.h"
@@ -51,14 +51,12 @@ struct shadow {
 	uint32_t hits, brought; /* this epoch */
 	int32_t benefit;        /* times WASTE_SHARE; halved each epoch */
 	int32_t handicap;       /* in the same unit, of the same weight */
-	uint32_t at;            /* where its instance lies */
+	uint32_t at,
+		real_at; /* where the shadow's instance lies, and the one that plans for real */
 };
 
 struct adaptive {
-	struct prefetch_params params;
-	uint32_t live;      /* candidate in charge */
-	uint32_t live_at;   /* where its real instance lies */
-	uint32_t live_size; /* room for it */
+	uint32_t live; /* candidate in charge */
 	uint32_t rival, rival_epochs;
 	uint32_t accesses; /* this epoch */
 	uint32_t dropped;  /* pages of the candidate in charge, this epoch */
@@ -80,24 +78,13 @@ static size_t aligned(size_t bytes)
 	return (bytes + 15) / 16 * 16;
 }
 
-static size_t live_bytes(const struct prefetch_params *params)
-{
-	size_t most = 0;
-
-	for (uint32_t i = 0; i < CANDIDATES; i++) {
-		size_t bytes = aligned(candidates[i]->state_bytes(params));
-
-		most = bytes > most ? bytes : most;
-	}
-	return most;
-}
-
 static size_t state_bytes(const struct prefetch_params *params)
 {
-	size_t bytes = aligned(sizeof(struct adaptive)) + live_bytes(params);
+	size_t bytes = aligned(sizeof(struct adaptive));
 
 	for (uint32_t i = 0; i < CANDIDATES; i++)
-		bytes += aligned(candidates[i]->state_bytes(&shadow_params));
+		bytes += aligned(candidates[i]->state_bytes(&shadow_params)) +
+			 aligned(candidates[i]->state_bytes(params));
 	return bytes;
 }
 
@@ -106,34 +93,32 @@ static void *at(struct adaptive *a, uint32_t where)
 	return (char *)a + where;
 }
 
+static int place(struct adaptive *a, uint32_t i, const struct prefetch_params *params,
+		 size_t *where, uint32_t *ret_at)
+{
+	*ret_at = (uint32_t)*where;
+	*where += aligned(candidates[i]->state_bytes(params));
+	return candidates[i]->init(at(a, *ret_at), params);
+}
+
 static int init(void *state, const struct prefetch_params *params)
 {
 	struct adaptive *a = state;
 	size_t where = aligned(sizeof(*a));
-	int err;
+	int err = 0;
 
-	a->params = *params;
-	a->live_at = (uint32_t)where;
-	a->live_size = (uint32_t)live_bytes(params);
-	/* all of them, so that taking charge cannot fail */
-	for (uint32_t i = 0; i < CANDIDATES; i++) {
-		memset(at(a, a->live_at), 0, a->live_size);
-		err = candidates[i]->init(at(a, a->live_at), params);
-		if (err)
-			return err;
-	}
 	a->live = FIRST;
-	memset(at(a, a->live_at), 0, a->live_size);
-	candidates[FIRST]->init(at(a, a->live_at), params);
-	where += a->live_size;
-	for (uint32_t i = 0; i < CANDIDATES; i++) {
-		a->shadow[i].at = (uint32_t)where;
-		err = candidates[i]->init(at(a, a->shadow[i].at), &shadow_params);
-		if (err)
-			return err;
-		where += aligned(candidates[i]->state_bytes(&shadow_params));
+	for (uint32_t i = 0; i < CANDIDATES && !err; i++) {
+		err = place(a, i, params, &where, &a->shadow[i].real_at);
+		if (!err)
+			err = place(a, i, &shadow_params, &where, &a->shadow[i].at);
 	}
-	return 0;
+	return err;
+}
+
+static void *live(struct adaptive *a)
+{
+	return at(a, a->shadow[a->live].real_at);
 }
 
 /* Key of a page, never 0; its place is the top bits. */
@@ -173,8 +158,6 @@ static void take_charge(struct adaptive *a, uint32_t i)
 	a->live = i;
 	a->rival_epochs = 0;
 	a->used = a->wasted = a->expected = 0;
-	memset(at(a, a->live_at), 0, a->live_size);
-	candidates[i]->init(at(a, a->live_at), &a->params);
 }
 
 /* What the candidate in charge wastes that its shadow does not, over the last epochs. */
@@ -287,14 +270,14 @@ static void access(void *state, const struct prefetch_access *access, struct pre
 	else
 		observe(a, access->page, access, true);
 	*plan = (struct prefetch_plan){0};
-	candidates[a->live]->access(at(a, a->live_at), access, plan);
+	candidates[a->live]->access(live(a), access, plan);
 }
 
 static void unused(void *state, uint32_t count)
 {
 	struct adaptive *a = state;
 
-	candidates[a->live]->unused(at(a, a->live_at), count);
+	candidates[a->live]->unused(live(a), count);
 	count = count < EPOCH ? count : EPOCH;
 	a->wasted += count;
 	a->dropped += count;
@@ -306,7 +289,8 @@ static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
 {
 	const struct adaptive *a = state;
 
-	candidates[a->live]->peek((const char *)a + a->live_at, ret_trend, ret_window);
+	candidates[a->live]->peek((const char *)a + a->shadow[a->live].real_at, ret_trend,
+				  ret_window);
 }
 
 const struct prefetcher_ops prefetcher_adaptive = {

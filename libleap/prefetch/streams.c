@@ -29,33 +29,29 @@
 
 #include "libleap/prefetch/majority_core.h"
 #include "libleap/prefetch/prefetch.h"
+#include "libleap/prefetch/reach.h"
 #include "libleap/prefetch/throttle.h"
 
-#define STREAMS      64
-#define FAR          STREAMS /* index of the history of far steps */
-#define NEAR         64
-#define HISTORY      32
-#define SPLIT        8
-#define FAR_PROOF    8
-#define RIPPLE       16
-#define RIPPLE_STEP  8
-#define NOWHERE      (~0ull >> 1) /* near to no page */
-#define GENERATIONS  0xffff
-#define LIMIT_START  64
-#define PATIENCE     8    /* windows, at the start ... */
-#define PATIENCE_MAX 1024 /* ... and at last */
+#define STREAMS     64
+#define FAR         STREAMS /* index of the history of far steps */
+#define NEAR        64
+#define HISTORY     32
+#define SPLIT       8
+#define FAR_PROOF   8
+#define RIPPLE      16
+#define RIPPLE_STEP 8
+#define NOWHERE     (~0ull >> 1) /* near to no page */
+#define GENERATIONS 0xffff
 
 struct streams {
 	uint64_t last[STREAMS]; /* page; NOWHERE: free */
+	uint64_t from[STREAMS]; /* pages from here to last were brought, along the trend */
 	uint32_t used[STREAMS]; /* clock of the last access */
 	uint16_t generation[STREAMS + 1];
 	uint32_t clock;
 	uint32_t window_max;
-	uint32_t limit;    /* of a marker's window, 1 .. window_max */
-	uint32_t dropped;  /* weight of pages dropped untouched, not yet made up for */
-	uint32_t patience; /* windows of `limit` to be used up before it is doubled */
-	uint64_t used_up;  /* pages credited since the limit was changed */
-	int64_t trend;     /* for peek() */
+	struct reach reach; /* of markers' windows */
+	int64_t trend;      /* for peek() */
 	uint32_t window;
 	/* then STREAMS + 1 times: struct majority with its ring */
 };
@@ -90,8 +86,7 @@ static int init(void *state, const struct prefetch_params *params)
 	if (err)
 		return err;
 	s->window_max = params->window_max;
-	s->limit = s->window_max < LIMIT_START ? s->window_max : LIMIT_START;
-	s->patience = PATIENCE;
+	reach_init(&s->reach, params->window_max);
 	for (uint32_t i = 0; i < STREAMS; i++)
 		s->last[i] = NOWHERE;
 	begin(s, FAR);
@@ -121,8 +116,28 @@ static uint32_t find(const struct streams *s, uint64_t page)
 
 static void touch(struct streams *s, uint32_t i, uint64_t page)
 {
-	s->last[i] = page;
+	s->last[i] = s->from[i] = page;
 	s->used[i] = ++s->clock;
+}
+
+/* The stream that brought page, which must have been dropped then; FAR: none. */
+static uint32_t find_brought(struct streams *s, uint64_t page)
+{
+	for (uint32_t i = 0; i < STREAMS; i++) {
+		uint64_t length = s->last[i] - s->from[i], way = page - s->from[i];
+		int64_t trend = core(s, i)->trend;
+
+		if (!length || !trend)
+			continue;
+		if (trend < 0) {
+			length = -length;
+			way = -way;
+			trend = -trend;
+		}
+		if (way <= length && way % (uint64_t)trend == 0)
+			return i;
+	}
+	return FAR;
 }
 
 static uint32_t oldest(const struct streams *s)
@@ -240,6 +255,7 @@ static void take(struct prefetch_plan *plan, const struct majority_window *windo
 static void note(struct streams *s, uint32_t i, struct prefetch_plan *plan)
 {
 	plan->tag = tag_of(s, i);
+	reach_planned(&s->reach, plan->count);
 	s->window = plan->count;
 	if (plan->count)
 		s->trend = plan->delta;
@@ -285,8 +301,14 @@ static void miss(struct streams *s, uint64_t page, struct prefetch_plan *plan)
 	struct majority *m = core(s, i);
 
 	if (i == FAR) {
-		miss_far(s, page, plan);
-		return;
+		i = find_brought(s, page);
+		m = core(s, i);
+		if (i == FAR) {
+			miss_far(s, page, plan);
+			return;
+		}
+		m->last_page = page - (uint64_t)m->trend;
+		m->hits = s->reach.limit / 2;
 	}
 	if (!majority_is_access(m, page))
 		return;
@@ -323,19 +345,8 @@ static void marker_pattern(struct streams *s, struct majority *m,
 			m, (int64_t)(prefetch_nth(window, next) - prefetch_nth(window, next - 1)));
 	}
 	m->begun = true;
-	prefetch_continue(window, majority_size_of_hits(window->count, s->limit), plan);
+	prefetch_continue(window, majority_size_of_hits(window->count, s->reach.limit), plan);
 	m->last_window = plan->count;
-}
-
-/* A marker's window was used up: perhaps larger ones may be tried. */
-static void used_up(struct streams *s, uint32_t credit)
-{
-	s->dropped -= credit < s->dropped ? credit : s->dropped;
-	s->used_up += credit;
-	if (s->limit == s->window_max || s->used_up < (uint64_t)s->patience * s->limit)
-		return;
-	s->limit = s->limit > s->window_max / 2 ? s->window_max : s->limit * 2;
-	s->used_up = 0;
 }
 
 static void marker(struct streams *s, const struct prefetch_access *a, struct prefetch_plan *plan)
@@ -355,14 +366,16 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 	if (pattern) {
 		marker_pattern(s, m, a->window, plan);
 	} else {
-		m->limit = s->limit; /* which is ours to change */
+		m->limit = s->reach.limit; /* which is ours to change */
 		majority_marker(m, a->page, a->credit, a->delta, a->frontier, &window);
 		take(plan, &window);
 	}
-	used_up(s, a->credit);
+	reach_used(&s->reach, a->credit);
 	m->last_page = a->frontier;
-	if (i != FAR)
+	if (i != FAR) {
 		touch(s, i, a->frontier);
+		s->from[i] = pattern ? a->frontier : a->page;
+	}
 	note(s, i, plan);
 }
 
@@ -389,16 +402,8 @@ static void access(void *state, const struct prefetch_access *a, struct prefetch
 static void unused(void *state, uint32_t count)
 {
 	struct streams *s = state;
-	uint64_t dropped = s->dropped + 2ull * count;
 
-	while (dropped >= 2ull * s->limit && s->limit > 1) {
-		dropped -= 2ull * s->limit;
-		s->limit /= 2;
-		s->used_up = 0;
-		if (s->patience < PATIENCE_MAX)
-			s->patience *= 2;
-	}
-	s->dropped = dropped < 2ull * s->limit ? (uint32_t)dropped : 2 * s->limit;
+	reach_dropped(&s->reach, count);
 }
 
 static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reach.h - how many pages a marker's window may have, learnt from what became of the pages of all windows.
+ *
+ * At the start the limit doubles whenever REACH_PATIENCE windows were used up, until much more than one window is on its
+ * way: several streams may soon have no room for theirs, and go on in steps of an eighth.
+ *
+ * When pages were dropped untouched, more than half as many as were used meanwhile, and more than REACH_EXCESS and
+ * a window, there is no room for as many pages ahead of their use, or they were the wrong ones: the limit is
+ * halved, and larger windows are tried in small steps, with more patience after each failure. What was
+ * planned before is not held against the new limit when it is dropped in turn (`settling`): it would be
+ * punished several times for one mistake. A limit beyond the one that failed shows that times have changed: all is as
+ * at the start.
+ */
+#ifndef LEAP_PREFETCH_REACH_H
+#define LEAP_PREFETCH_REACH_H
+
+#include <stdint.h>
+
+#define REACH_START    64
+#define REACH_EXCESS   64
+#define REACH_STEP     8   /* an eighth */
+#define REACH_PATIENCE 8   /* windows, at the start ... */
+#define REACH_LATER    4   /* times as many after a failure ... */
+#define REACH_LATEST   256 /* ... and at last */
+
+struct reach {
+	uint32_t max, limit; /* 1 .. max */
+	uint32_t failed;     /* the limit that was halved; 0: none */
+	uint32_t patience;
+	uint32_t dropped;  /* weight of what was dropped, not yet made up for */
+	uint32_t settling; /* pages on their way that were planned before the limit was halved */
+	uint64_t used_up;  /* pages credited since the limit was changed */
+	uint64_t ahead;    /* pages planned, not known to be used or dropped */
+};
+
+static inline void reach_init(struct reach *r, uint32_t max)
+{
+	r->max = max;
+	r->limit = max < REACH_START ? max : REACH_START;
+	r->patience = REACH_PATIENCE;
+}
+
+static inline void reach_planned(struct reach *r, uint32_t pages)
+{
+	r->ahead += pages;
+}
+
+static inline void reach_resolved(struct reach *r, uint32_t pages)
+{
+	r->ahead -= pages < r->ahead ? pages : r->ahead;
+	r->settling -= pages < r->settling ? pages : r->settling;
+}
+
+static inline void reach_grow(struct reach *r)
+{
+	uint32_t step = r->limit;
+
+	if (r->failed || r->ahead > r->max)
+		step = (r->limit + REACH_STEP - 1) / REACH_STEP;
+	r->limit = r->limit + step < r->max ? r->limit + step : r->max;
+	r->used_up = 0;
+	if (r->limit > r->failed) {
+		r->failed = 0;
+		r->patience = REACH_PATIENCE;
+	}
+}
+
+/* A marker's window was used up. */
+static inline void reach_used(struct reach *r, uint32_t credit)
+{
+	reach_resolved(r, credit);
+	r->dropped -= credit < r->dropped ? credit : r->dropped;
+	r->used_up += credit;
+	if (r->limit < r->max && r->used_up >= (uint64_t)r->patience * r->limit)
+		reach_grow(r);
+}
+
+static inline void reach_fail(struct reach *r)
+{
+	uint64_t most = 8ull * r->limit; /* pages that were local already count as ahead for ever */
+
+	r->failed = r->limit;
+	r->ahead = r->ahead < most ? r->ahead : most;
+	r->settling = (uint32_t)r->ahead;
+	r->limit /= 2;
+	r->dropped = 0;
+	r->used_up = 0;
+	r->patience =
+		r->patience < REACH_LATEST / REACH_LATER ? r->patience * REACH_LATER : REACH_LATEST;
+}
+
+/* count pages were dropped untouched. */
+static inline void reach_dropped(struct reach *r, uint32_t count)
+{
+	uint32_t old = count < r->settling ? count : r->settling;
+	uint32_t excess = 2 * (r->limit > REACH_EXCESS ? r->limit : REACH_EXCESS);
+
+	reach_resolved(r, count);
+	count -= old;
+	r->dropped = count < excess / 2 ? r->dropped + 2 * count : excess;
+	if (r->dropped < excess)
+		return;
+	r->dropped = excess;
+	if (r->limit > 1)
+		reach_fail(r);
+}
+
+#endif
