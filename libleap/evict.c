@@ -191,6 +191,7 @@ void evict_undo(struct shard *shard, struct extent *e, uint32_t slot, unsigned i
 	}
 	page_move(page, PAGE_LOCAL);
 	shard_pages_local(shard, e, 1ull << i);
+	record_mask(shard, TRACE_NEW, e, 1ull << i);
 }
 
 uint64_t evict_find_slots(struct shard *shard, struct extent *e, uint32_t slot, uint64_t dirty)

@@ -16,6 +16,7 @@
 struct batch {
 	struct plan_todo todo[FAULT_BATCH];
 	unsigned ntodo;
+	bool told; /* the trace has its first fault */
 	uint64_t start_ns;
 };
 
@@ -55,22 +56,21 @@ static unsigned zero_run(struct shard *shard, struct leap_region *region, size_t
 	return n;
 }
 
-static void serve_absent(struct shard *shard, struct leap_region *region, size_t index,
-			 const struct fault *fault)
+static void serve_absent(struct shard *shard, struct leap_region *region, size_t index)
 {
 	shard->count.faults_zero++;
-	record_access(shard, TRACE_ACCESS, region, index, fault, TRACE_RECORD_FIRST);
 	fill_zero(shard, region, index, zero_run(shard, region, index));
 }
 
 /* Tells the trace what the fault met. */
-static void note(struct shard *shard, struct leap_region *region, size_t index,
+static void note(struct shard *shard, struct batch *batch, struct leap_region *region, size_t index,
 		 const struct fault *fault)
 {
 	const struct page *page = &region->pages[index];
 	unsigned flags = page_has(page, PAGE_MARKER) ? TRACE_RECORD_MARKER : 0;
 	enum trace_op op = TRACE_ACCESS;
 
+	flags |= batch->told ? TRACE_RECORD_SAME : 0;
 	switch (page_state(page)) {
 	case PAGE_FILLING: /* one that is waited for was told already */
 		if (page_has(page, PAGE_WAITED))
@@ -83,11 +83,15 @@ static void note(struct shard *shard, struct leap_region *region, size_t index,
 	case PAGE_LIMBO:
 		flags |= TRACE_RECORD_LIMBO;
 		break;
+	case PAGE_ABSENT:
+		flags |= TRACE_RECORD_FIRST;
+		break;
 	case PAGE_REMOTE:
 		break;
-	default: /* first touches tell themselves; of others nobody hears */
+	default:
 		return;
 	}
+	batch->told = true;
 	record_access(shard, op, region, index, fault, flags);
 }
 
@@ -135,10 +139,10 @@ static void serve(struct shard *shard, struct batch *batch, struct leap_region *
 	struct page *page = &region->pages[index];
 
 	if (__builtin_expect(shard->ring != NULL, 0))
-		note(shard, region, index, fault);
+		note(shard, batch, region, index, fault);
 	switch (page_state(page)) {
 	case PAGE_ABSENT:
-		serve_absent(shard, region, index, fault);
+		serve_absent(shard, region, index);
 		break;
 	case PAGE_LOCAL:
 		serve_local(shard, region, index, fault);

@@ -74,6 +74,7 @@ static void detach(struct shard *shard, uint32_t index)
 	struct limbo *limbo = &shard->limbo;
 	struct limbo_slot *slot = &limbo->slot[index];
 	struct page *pages = extent_pages(slot->extent);
+	uint64_t retired = 0;
 
 	for (uint64_t m = slot->frames; m; m &= m - 1) {
 		struct page *page = &pages[__builtin_ctzll(m)];
@@ -83,7 +84,9 @@ static void detach(struct shard *shard, uint32_t index)
 		page_move(page, PAGE_REMOTE);
 		limbo->pages--;
 		shard->remote++;
+		retired |= m & -m;
 	}
+	record_mask(shard, TRACE_RETIRE, slot->extent, retired);
 	slot->extent->limbo = 0;
 	slot->extent = NULL;
 	limbo->frames -= (uint64_t)__builtin_popcountll(slot->frames);

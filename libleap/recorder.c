@@ -347,6 +347,34 @@ int recorder_start(struct leap *leap)
 	return err;
 }
 
+/* What the runtime counted itself, to compare a simulation with. */
+static void write_counters(struct recorder *rec)
+{
+	uint64_t sum[TRACE_COUNT_EVICTED + 1] = {0};
+	uint64_t t_ns = now_ns(&rec->ring[0]);
+	unsigned n = 0;
+
+	for (unsigned s = 0; s < rec->nrings; s++) {
+		struct shard *shard = &rec->leap->shards[s];
+		const struct shard_counters *c = &shard->count;
+
+		lock_acquire(&shard->lock);
+		sum[TRACE_COUNT_FAULTS] += c->faults;
+		sum[TRACE_COUNT_ZERO] += c->faults_zero;
+		sum[TRACE_COUNT_REMOTE] += c->faults_remote;
+		sum[TRACE_COUNT_LIMBO] += c->faults_limbo;
+		sum[TRACE_COUNT_PREFETCHED] += c->prefetched;
+		sum[TRACE_COUNT_HITS] += c->prefetch_hits;
+		sum[TRACE_COUNT_UNUSED] += c->prefetch_unused;
+		sum[TRACE_COUNT_EVICTED] += c->evicted;
+		lock_release(&shard->lock);
+	}
+	for (unsigned id = 1; id <= TRACE_COUNT_EVICTED; id++)
+		rec->buffer[n++] = (struct trace_record){
+			.t_ns = t_ns, .vpn = sum[id], .tid = id, .op = TRACE_COUNT};
+	write_buffer(rec, n);
+}
+
 void recorder_flush(struct leap *leap)
 {
 	struct recorder *rec = leap->recorder;
@@ -358,6 +386,7 @@ void recorder_flush(struct leap *leap)
 	lock_acquire(&rec->lock);
 	take_round(rec);
 	take_round(rec); /* of what was lost before there was room */
+	write_counters(rec);
 	write_header(rec, false);
 	lock_release(&rec->lock);
 	lock_app_leave(&saved);

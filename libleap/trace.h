@@ -62,9 +62,23 @@ enum trace_op {
 	TRACE_PHASE, /* a mark of the program's */
 	TRACE_NEW, /* pages became local without being fetched: first touches, and what was there before */
 	TRACE_DROP, /* content is gone: unmapped, given up, or it was all zeroes when it was evicted */
-	TRACE_LIMIT, /* vpn: how many pages may be local from now on */
-	TRACE_LOST,  /* vpn: so many records are missing here */
+	TRACE_LIMIT,  /* vpn: how many pages may be local from now on */
+	TRACE_LOST,   /* vpn: so many records are missing here */
+	TRACE_RETIRE, /* pages that were evicted left limbo: only a donor has them */
+	TRACE_COUNT,  /* vpn: a counter of the runtime's at the end, tid: which */
 	TRACE_OPS,
+};
+
+/* Of TRACE_COUNT. */
+enum trace_counter {
+	TRACE_COUNT_FAULTS = 1,
+	TRACE_COUNT_ZERO,   /* first touches */
+	TRACE_COUNT_REMOTE, /* misses: had to wait for a donor */
+	TRACE_COUNT_LIMBO,
+	TRACE_COUNT_PREFETCHED,
+	TRACE_COUNT_HITS,
+	TRACE_COUNT_UNUSED,
+	TRACE_COUNT_EVICTED,
 };
 
 /* In flags of a record. */
@@ -73,6 +87,7 @@ enum {
 	TRACE_RECORD_FIRST = 1 << 1,  /* access: the page was new */
 	TRACE_RECORD_LIMBO = 1 << 2,  /* access: it had been evicted, but was still here */
 	TRACE_RECORD_MARKER = 1 << 3, /* access: it was the marker of a window */
+	TRACE_RECORD_SAME = 1 << 4,   /* access: heard together with the one before */
 };
 
 struct trace_record {

@@ -51,6 +51,8 @@ static const struct flag sim_flags[] = {
 	{"history-split", FLAG_REQUIRED, "N", "as in leap run (default 8)"},
 	{"window-max", FLAG_REQUIRED, "PAGES", "as in leap run (default 512, with hits=cache 8)"},
 	{"evict", FLAG_REQUIRED, "ORDER", "lru or fifo (default lru)"},
+	{"model", FLAG_REQUIRED, "MODEL",
+	 "simple, or runtime: memory and counting as in the runtime (default simple)"},
 	{"latency", FLAG_REQUIRED, "TIME", "from a read to its page (default 20us)"},
 	{"service", FLAG_REQUIRED, "TIME", "that the link needs for a page (default 1us)"},
 	{"think", FLAG_REQUIRED, "TIME", "between accesses, or trace: as recorded (default 1us)"},
@@ -77,12 +79,16 @@ static int set_word(struct arguments *a, const char *name, const char *value)
 {
 	static const char *const hits[] = {"marker", "cache"}, *const evict[] = {"lru", "fifo"};
 	static const char *const keys[] = {"process", "region", "thread"};
+	static const char *const models[] = {"simple", "runtime"};
 	static const char *const by[] = {"run", "region", "thread"};
 	int n;
 
 	if (!strcmp(name, "hits")) {
 		n = word_of(name, value, hits, 2);
 		a->options.cache = n == 1;
+	} else if (!strcmp(name, "model")) {
+		n = word_of(name, value, models, 2);
+		a->options.runtime = n == 1;
 	} else if (!strcmp(name, "evict")) {
 		n = word_of(name, value, evict, 2);
 		a->options.fifo = n == 1;
@@ -168,7 +174,7 @@ static int set(void *context, const char *name, const char *value)
 	else if (!strcmp(name, "latency") || !strcmp(name, "service") || !strcmp(name, "think"))
 		return set_time(a, name, value);
 	else if (!strcmp(name, "hits") || !strcmp(name, "history-key") || !strcmp(name, "evict") ||
-		 !strcmp(name, "by"))
+		 !strcmp(name, "model") || !strcmp(name, "by"))
 		return set_word(a, name, value);
 	else if (!strcmp(name, "pool-inside"))
 		a->options.inside = true;
@@ -194,6 +200,7 @@ static struct sim_options options_for(const struct arguments *a, const struct tr
 	struct sim_options o = a->options;
 	uint64_t pages = trace->header.footprint_pages, percent = a->local_percent;
 
+	o.recorded_limit = !o.local_pages && !percent && !generated;
 	if (!o.local_pages && !percent)
 		o.local_pages = generated ? GENERATOR_LOCAL : trace->header.local_pages;
 	if (!o.local_pages)
@@ -321,6 +328,7 @@ int sim_main(int argc, char **argv)
 	struct arguments a = {
 		.options = {.key = SIM_REGION,
 			    .params = {.history_size = 32, .history_split = 8},
+			    .limbo_percent = 3,
 			    .latency_ns = 20000,
 			    .service_ns = 1000,
 			    .think_ns = 1000},

@@ -12,6 +12,8 @@
  *   time    think_ns between accesses, or the trace's own times, plus what was waited.
  *   hits    as in the runtime (prefetch.h): every first touch is told (cache), or that of the window's
  *           marker is (marker).
+ *   model   the above; or `runtime`: the pager's own memory with its extents, limbo and headroom, and its way of
+ *           counting (sim_runtime.c), for traces that live runs recorded
  *   shadow  the same memory without prefetching: its misses are what was needed; a miss that it does not
  *           have is pollution.
  */
@@ -33,6 +35,9 @@ struct sim_options {
 	bool inside;        /* the pool takes its pages from local_pages */
 	bool fifo;          /* memory evicts in order of arrival, not of use */
 	bool trace_times;
+	bool runtime;        /* the model */
+	bool recorded_limit; /* runtime: the limit changes as it was recorded */
+	uint64_t limbo_percent;
 	enum sim_key key;
 	struct prefetch_params params;
 	uint64_t local_pages, pool_pages;
@@ -78,6 +83,11 @@ const struct prefetcher_ops *sim_policy(const char *name);
 /* 0, or -errno with the sentence set. The result is freed by sim_result_free(). */
 int sim_run(const struct trace *trace, const struct sim_options *options,
 	    struct sim_result *ret_result);
+/* sim_run() with the model of the runtime. */
+int sim_run_runtime(const struct trace *trace, const struct sim_options *options,
+		    const struct prefetcher_ops *ops, struct sim_result *ret_result);
+/* Adds the cells up into m. */
+void sim_result_sum(struct sim_result *result);
 void sim_result_free(struct sim_result *result);
 
 static inline double sim_share(uint64_t part, uint64_t all)

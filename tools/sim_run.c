@@ -384,14 +384,8 @@ static int replay(struct sim *s)
 	return 0;
 }
 
-static void add_up(struct sim *s)
+void sim_result_sum(struct sim_result *res)
 {
-	struct sim_result *res = s->result;
-
-	res->cells = s->cells.cells;
-	res->ncells = s->cells.ncells;
-	res->time_ns = s->now_ns;
-	res->resident = s->memory.pool.length;
 	for (uint32_t i = 0; i < res->ncells; i++) {
 		const struct sim_metrics *m = &res->cells[i].m;
 
@@ -403,6 +397,17 @@ static void add_up(struct sim *s)
 		res->m.polluted += m->polluted;
 		res->m.stall_ns += m->stall_ns;
 	}
+}
+
+static void add_up(struct sim *s)
+{
+	struct sim_result *res = s->result;
+
+	res->cells = s->cells.cells;
+	res->ncells = s->cells.ncells;
+	res->time_ns = s->now_ns;
+	res->resident = s->memory.pool.length;
+	sim_result_sum(res);
 }
 
 int sim_run(const struct trace *trace, const struct sim_options *options,
@@ -421,6 +426,12 @@ int sim_run(const struct trace *trace, const struct sim_options *options,
 	if (!s->ops && strcmp(options->policy, SIM_ORACLE)) {
 		err = error_set(EINVAL, "there is no policy '%s'; there are %s and " SIM_ORACLE,
 				options->policy, prefetcher_names());
+		goto free;
+	}
+	if (options->runtime) {
+		err = sim_run_runtime(trace, options, s->ops, ret_result);
+		if (err)
+			sim_result_free(ret_result);
 		goto free;
 	}
 	err = memory_init(&s->memory);

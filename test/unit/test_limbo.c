@@ -21,6 +21,12 @@
 #define EXTENTS 64
 #define SLOTS   8
 
+void recorder_emit_mask(struct recorder_ring *ring, enum trace_op op, const struct extent *e,
+			uint64_t mask)
+{
+	fail_msg("nothing is recorded here");
+}
+
 static struct leap leap;
 static struct shard shard;
 static struct leap_region region;

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim_runtime.c - sim_run() as the runtime would do it: --model runtime.
+ *
+ * A trace that a live run recorded has the program's side of what the pager heard: faults, new pages, pages given up, the
+ * limit. The pager's side is done here anew by the policy and the model of memory (sim_pager.h): windows, markers, and,
+ * if another limit is asked for, evictions. Hits are counted as the runtime counts them, by markers (or one by
+ * one in cache mode); a touch of a page that is mapped is not seen.
+ *
+ * With the recorded limit, pages are evicted and leave limbo when they did in the run. For the trace does not tell
+ * of touches of pages that were local: a memory that evicted a little earlier or later would see but a part of its
+ * misses, since programs that lack memory touch again what was evicted last. What is local here and was not there
+ * (another policy brought it) goes with its extent, or, far beyond the limit, by age.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libleap/error.h"
+#include "tools/sim.h"
+#include "tools/sim_cells.h"
+#include "tools/sim_pager.h"
+
+#define WINDOWS      64
+#define REGIONS      65536
+#define FAULT_BATCH  64
+#define WINDOW_SLACK 512
+#define CHANGES                                                                      \
+	(1u << TRACE_NEW | 1u << TRACE_DROP | 1u << TRACE_HINT | 1u << TRACE_ISSUE | \
+	 1u << TRACE_EVICT | 1u << TRACE_RETIRE)
+#define NOTHING     0
+#define EVERYTHING  UINT32_MAX
+#define STAGE_PAGES 1024 /* buffers for pages that wait unmapped */
+
+struct window {
+	uint32_t extent; /* of the marker; 0: free */
+	uint64_t bit;
+	uint64_t born, born_ns;
+	uint32_t cell;
+	struct prefetch_plan plan; /* in pages of the region */
+};
+
+struct runtime {
+	const struct trace *trace;
+	const struct sim_options *options;
+	const struct prefetcher_ops *ops;
+	struct sim_cells cells;
+	struct pager pager;
+	uint64_t *first; /* page of each region */
+	struct window window[WINDOWS];
+	uint64_t born, now_ns, begin_ns;
+	uint32_t cell;
+	bool recorded; /* evictions are those of the trace */
+	struct todo {
+		struct prefetch_plan plan; /* in pages of the region */
+		uint16_t region;
+		uint32_t cell;
+	} todo[FAULT_BATCH];        /* of faults that were heard together */
+	uint32_t left_extent, left; /* prefetched pages that left with it untouched; not told yet */
+	uint32_t ntodo, at, k;      /* pages of todo[at] before k were brought */
+	bool begun;                 /* todo[at] has its marker */
+	bool staged;                /* markers come with their windows */
+	struct sim_result *result;
+};
+
+/* A page of the region of the current record. */
+struct place {
+	uint32_t extent;
+	uint64_t bit;
+};
+
+static struct sim_metrics *metrics(struct runtime *s, uint32_t cell)
+{
+	return &s->cells.cells[cell].m;
+}
+
+static void *instance(struct runtime *s, uint32_t cell)
+{
+	return s->cells.instances[s->cells.cells[cell].instance];
+}
+
+/* The policy hears of what left with one extent at once, though a trace tells it by runs of pages. */
+static void tell_unused(struct runtime *s)
+{
+	uint32_t cell = pager_at(&s->pager, s->left_extent)->cell;
+
+	if (s->left)
+		s->ops->unused(instance(s, cell), s->left);
+	s->left = 0;
+}
+
+static void left_unused(void *context, uint32_t extent, uint32_t count)
+{
+	struct runtime *s = context;
+
+	metrics(s, pager_at(&s->pager, extent)->cell)->unused += count;
+	if (extent != s->left_extent)
+		tell_unused(s);
+	s->left_extent = extent;
+	s->left += count;
+}
+
+static bool locate(struct runtime *s, uint16_t region, uint64_t index, struct place *ret_place)
+{
+	ret_place->extent = pager_extent(&s->pager, region, index / PAGER_EXTENT_PAGES);
+	ret_place->bit = 1ull << index % PAGER_EXTENT_PAGES;
+	return ret_place->extent;
+}
+
+/* Cuts the plan to the stripe about page `index` and makes it one of page indexes. False: nothing is left. */
+static bool clip(struct runtime *s, uint64_t index, struct prefetch_plan *plan)
+{
+	struct sim_bounds b = s->cells.bounds[s->cell];
+	uint64_t begin = index / PAGER_STRIPE_PAGES * PAGER_STRIPE_PAGES;
+	uint64_t end = begin + PAGER_STRIPE_PAGES;
+	uint32_t first = 0, count;
+
+	if (!plan->count || !plan->delta)
+		return false;
+	end = b.end - b.first < end ? b.end - b.first : end;
+	plan->start -= b.first;
+	while (first < plan->count &&
+	       (prefetch_nth(plan, first) < begin || prefetch_nth(plan, first) >= end))
+		first++;
+	if (first == plan->count || (first && plan->nsteps > 1))
+		return false;
+	plan->start += first * (uint64_t)plan->delta;
+	plan->count -= first;
+	for (count = 1; count < plan->count; count++)
+		if (prefetch_nth(plan, count) < begin || prefetch_nth(plan, count) >= end)
+			break;
+	plan->count = count;
+	return true;
+}
+
+static struct window *new_window(struct runtime *s)
+{
+	struct window *w = &s->window[0];
+
+	for (int i = 0; i < WINDOWS && w->extent; i++)
+		if (!s->window[i].extent || s->window[i].born < w->born)
+			w = &s->window[i];
+	if (w->extent)
+		pager_at(&s->pager, w->extent)->marker &= ~w->bit;
+	return w;
+}
+
+/* Which page of the window stays unmapped; 1: none could, 0: done, or -ENOMEM. */
+static int place_marker(struct runtime *s, uint16_t region, const struct prefetch_plan *plan)
+{
+	struct place at = {0};
+	struct window *w;
+
+	for (uint32_t i = 0; i < plan->count; i++) {
+		uint32_t k = (plan->count / 2 + i) % plan->count;
+		struct pager_extent *e;
+
+		if (!locate(s, region, prefetch_nth(plan, k), &at))
+			return -ENOMEM;
+		e = pager_at(&s->pager, at.extent);
+		if (!((e->remote | e->limbo) & at.bit) || e->marker & at.bit)
+			continue;
+		w = new_window(s);
+		e->marker |= at.bit;
+		*w = (struct window){at.extent, at.bit, ++s->born, s->now_ns, s->cell, *plan};
+		return 0;
+	}
+	return 1;
+}
+
+/* Room for n pages; where evictions are recorded, only if this run needs far more than that one. */
+static void make_room(struct runtime *s, uint64_t n)
+{
+	uint64_t slack = s->recorded ? s->pager.limit / 16 + WINDOW_SLACK : 0;
+
+	if (s->pager.local + s->pager.frames + n > s->pager.limit + slack)
+		pager_make_room(&s->pager, n);
+}
+
+/* Before the next fault. */
+static void make_ready(struct runtime *s)
+{
+	make_room(s, s->pager.recycles ? FAULT_BATCH : pager_headroom(&s->pager));
+}
+
+/* What is left to read; pages in limbo are mapped at once. */
+static uint64_t pick(struct runtime *s, uint32_t extent, uint64_t mask)
+{
+	struct pager_extent *e = pager_at(&s->pager, extent);
+
+	mask &= ~e->marker;
+	if (!s->options->cache && mask & e->limbo)
+		pager_map(&s->pager, extent, mask & e->limbo);
+	return mask & e->remote;
+}
+
+/* Fetched pages that stay unmapped, as far as there are buffers. */
+static uint64_t stage(struct runtime *s, struct pager_extent *e, uint64_t mask)
+{
+	uint64_t done = 0;
+
+	for (; mask && s->pager.staged < STAGE_PAGES; mask &= mask - 1, s->pager.staged++)
+		done |= mask & -mask;
+	e->remote &= ~done;
+	e->staged |= done;
+	return done;
+}
+
+/* Brings part of one extent. False: stop. */
+static bool bring(struct runtime *s, uint32_t extent, uint64_t mask)
+{
+	struct pager_extent *e = pager_at(&s->pager, extent);
+	uint64_t todo = pick(s, extent, mask);
+	unsigned want = (unsigned)__builtin_popcountll(todo);
+
+	if (!todo)
+		return true;
+	if (s->options->cache) {
+		make_room(s, want);
+		todo = stage(s, e, pick(s, extent, mask));
+	} else if (s->recorded) {
+		make_room(s, want);
+		todo = pick(s, extent, mask);
+		pager_map(&s->pager, extent, todo);
+	} else if (pager_room_for(&s->pager, want) == PAGER_ROOM_RECYCLE) {
+		todo = pick(s, extent, mask);
+		if (!pager_recycle(&s->pager, todo))
+			pager_make_room(&s->pager, want);
+		todo = pick(s, extent, mask);
+		pager_map(&s->pager, extent, todo);
+	} else {
+		todo = pick(s, extent, mask);
+		pager_map(&s->pager, extent, todo);
+	}
+	e->prefetched |= todo;
+	e->cell = s->cell;
+	metrics(s, s->cell)->adds += (uint64_t)__builtin_popcountll(todo);
+	return todo;
+}
+
+/* The next pages of the plan that are in one extent; sets *k behind them. Its number is 0 if there is no memory. */
+static struct place next_part(struct runtime *s, const struct todo *todo, uint32_t *k)
+{
+	const struct prefetch_plan *plan = &todo->plan;
+	uint64_t number = prefetch_nth(plan, *k) / PAGER_EXTENT_PAGES;
+	struct place part = {0}, at;
+
+	for (; *k < plan->count && prefetch_nth(plan, *k) / PAGER_EXTENT_PAGES == number; (*k)++) {
+		if (!locate(s, todo->region, prefetch_nth(plan, *k), &at))
+			return at;
+		part.extent = at.extent;
+		part.bit |= at.bit;
+	}
+	return part;
+}
+
+/*
+ * Goes on with what is to be done about the last faults: as far as there is nothing to read (NOTHING), until pages of that
+ * extent were read, or to the end (EVERYTHING).
+ */
+static int go_on(struct runtime *s, uint32_t until)
+{
+	for (; s->at < s->ntodo; s->at++, s->begun = false) {
+		const struct todo *todo = &s->todo[s->at];
+		int err = 0;
+
+		s->cell = todo->cell;
+		if (!s->begun) {
+			s->k = 0;
+			s->begun = true;
+			err = s->options->cache ? 0 : place_marker(s, todo->region, &todo->plan);
+		}
+		if (err < 0)
+			return err;
+		while (!err && s->k < todo->plan.count) {
+			uint32_t k = s->k;
+			struct place part = next_part(s, todo, &k);
+
+			if (!part.extent)
+				return -ENOMEM;
+			if (pick(s, part.extent, part.bit) && until == NOTHING)
+				return 0;
+			if (!bring(s, part.extent, part.bit))
+				break;
+			s->k = k;
+			until = part.extent == until ? NOTHING : until;
+		}
+	}
+	s->ntodo = s->at = 0;
+	return 0;
+}
+
+/* Whether pages of the extent are still to be read. */
+static bool wanted(struct runtime *s, uint32_t extent)
+{
+	for (uint32_t i = s->at; i < s->ntodo; i++) {
+		uint32_t k = i == s->at && s->begun ? s->k : 0;
+
+		while (k < s->todo[i].plan.count)
+			if (next_part(s, &s->todo[i], &k).extent == extent)
+				return true;
+	}
+	return false;
+}
+
+/* Credits the window whose marker this is. False: there is none. */
+static bool credit(struct runtime *s, uint16_t region, struct place at, struct window *ret_window)
+{
+	struct window *w = NULL;
+	struct place page;
+
+	pager_at(&s->pager, at.extent)->marker &= ~at.bit;
+	for (int i = 0; i < WINDOWS && !w; i++)
+		if (s->window[i].extent == at.extent && s->window[i].bit == at.bit)
+			w = &s->window[i];
+	if (!w)
+		return false;
+	*ret_window = *w;
+	w->extent = 0;
+	for (uint32_t k = 0; k < ret_window->plan.count; k++) {
+		struct pager_extent *e;
+
+		if (!locate(s, region, prefetch_nth(&ret_window->plan, k), &page))
+			return false;
+		e = pager_at(&s->pager, page.extent);
+		if (!(e->prefetched & page.bit))
+			continue;
+		e->prefetched &= ~page.bit;
+		metrics(s, ret_window->cell)->hits++;
+		hist_add(&s->result->issue, s->now_ns - ret_window->born_ns);
+	}
+	return true;
+}
+
+/* Tells the policy of the touch. Its wish, in pages of the region, has count 0 if there is none. */
+static void consult(struct runtime *s, const struct trace_record *r, struct place at,
+		    struct prefetch_plan *ret_plan)
+{
+	struct pager_extent *e = pager_at(&s->pager, at.extent);
+	struct prefetch_access access = {.kind = PREFETCH_MISS, .page = r->vpn, .thread = r->tid};
+	uint64_t index = r->vpn - s->first[r->region];
+	struct window w;
+
+	access.write = r->op == TRACE_WRITE_FAULT || r->flags & TRACE_RECORD_WRITE;
+	if (e->marker & at.bit) {
+		if (!credit(s, r->region, at, &w))
+			return;
+		w.plan.start += s->first[r->region];
+		access.kind = PREFETCH_MARKER;
+		access.credit = w.plan.count;
+		access.delta = w.plan.delta;
+		access.frontier = prefetch_nth(&w.plan, w.plan.count - 1);
+		access.window = &w.plan;
+	} else if (e->prefetched & at.bit) {
+		e->prefetched &= ~at.bit;
+		metrics(s, e->cell)->hits++;
+		access.kind = PREFETCH_HIT;
+	}
+	tell_unused(s);
+	s->ops->access(instance(s, s->cell), &access, ret_plan);
+	if (access.kind == PREFETCH_HIT || !clip(s, index, ret_plan))
+		ret_plan->count = 0;
+}
+
+static int touch(struct runtime *s, const struct trace_record *r)
+{
+	const struct sim_options *o = s->options;
+	struct sim_metrics *m;
+	struct prefetch_plan plan = {0};
+	struct pager_extent *e;
+	struct place at;
+	bool marker;
+	int err;
+
+	if (r->flags & TRACE_RECORD_FIRST)
+		return 0; /* what it made new is told by a record of its own */
+	if (!locate(s, r->region, r->vpn - s->first[r->region], &at))
+		return -ENOMEM;
+	e = pager_at(&s->pager, at.extent);
+	e->recorded |= at.bit;
+	if (e->local & at.bit)
+		return 0;
+	m = metrics(s, s->cell);
+	marker = e->marker & at.bit;
+	if (!((e->limbo | e->staged) & at.bit) && !(marker && s->staged)) {
+		m->misses++;
+		m->stall_ns += o->latency_ns + o->service_ns;
+	}
+	consult(s, r, at, &plan);
+	pager_map(&s->pager, at.extent, at.bit);
+	if (plan.count && s->ntodo < FAULT_BATCH)
+		s->todo[s->ntodo++] = (struct todo){plan, r->region, s->cell};
+	if (s->recorded)
+		return 0;
+	err = go_on(s, EVERYTHING);
+	make_ready(s);
+	return err;
+}
+
+static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64_t mask)
+{
+	int err = s->recorded && op != TRACE_NEW ? go_on(s, NOTHING) : 0;
+	struct pager_extent *e = pager_at(&s->pager, extent);
+
+	if (!err && s->recorded && op == TRACE_ISSUE && wanted(s, extent))
+		err = go_on(s, extent);
+	e = pager_at(&s->pager, extent);
+	switch (op) {
+	case TRACE_NEW:
+		pager_map(&s->pager, extent, mask);
+		e->recorded |= mask;
+		break;
+	case TRACE_DROP:
+		pager_drop(&s->pager, extent, mask);
+		e->recorded &= ~mask;
+		break;
+	case TRACE_HINT:
+		bring(s, extent, mask);
+		break;
+	case TRACE_ISSUE:
+		e->recorded |= mask;
+		break;
+	case TRACE_EVICT:
+		if (s->recorded)
+			pager_evict(&s->pager, extent, mask | ~e->recorded);
+		e->recorded &= ~mask;
+		break;
+	case TRACE_RETIRE:
+		if (s->recorded)
+			pager_retire(&s->pager, extent, mask);
+		break;
+	}
+	return err;
+}
+
+/* What else happens to pages than that they are touched. */
+static int change(struct runtime *s, const struct trace_record *r)
+{
+	uint64_t index = r->vpn - s->first[r->region], end = index + trace_pages(r);
+	struct place at = {0};
+	int err = 0;
+
+	while (index < end && !err) {
+		uint64_t number = index / PAGER_EXTENT_PAGES, mask = 0;
+
+		for (; index < end && index / PAGER_EXTENT_PAGES == number; index++) {
+			if (!locate(s, r->region, index, &at))
+				return -ENOMEM;
+			mask |= at.bit;
+		}
+		err = change_extent(s, r->op, at.extent, mask);
+	}
+	if (r->op == TRACE_NEW)
+		make_ready(s);
+	return err;
+}
+
+static int find_cell(struct runtime *s, const struct trace_record *r)
+{
+	int err = cells_find(&s->cells, s->trace, r->region, trace_is_access(r) ? r->tid : 0,
+			     &s->cell);
+
+	s->first[r->region] = err ? 0 : s->cells.bounds[s->cell].first;
+	return err;
+}
+
+static int replay(struct runtime *s)
+{
+	for (uint64_t i = 0; i < s->trace->header.n_records; i++) {
+		const struct trace_record *r = &s->trace->records[i];
+		bool changes = CHANGES & 1u << r->op;
+		int err = 0;
+
+		if (!i)
+			s->begin_ns = r->t_ns;
+		s->now_ns = r->t_ns;
+		if (r->op == TRACE_LIMIT && s->options->recorded_limit)
+			s->pager.limit = r->vpn;
+		if (trace_is_access(r) || changes)
+			err = find_cell(s, r);
+		if (!err && trace_is_access(r) && !(r->flags & TRACE_RECORD_SAME)) {
+			uint32_t cell = s->cell;
+
+			err = go_on(s, EVERYTHING); /* that was left of the faults before */
+			s->cell = cell;
+			make_ready(s);
+		}
+		s->result->accesses += trace_is_access(r);
+		if (!err && trace_is_access(r))
+			err = touch(s, r);
+		else if (!err && changes)
+			err = change(s, r);
+		if (err)
+			return err;
+	}
+	return go_on(s, EVERYTHING);
+}
+
+static bool has(const struct trace *trace, enum trace_op op)
+{
+	for (uint64_t i = 0; i < trace->header.n_records; i++)
+		if (trace->records[i].op == op)
+			return true;
+	return false;
+}
+
+static int set_up(struct runtime *s)
+{
+	int err;
+
+	if (!s->ops)
+		return error_set(EINVAL, "the model of the runtime has no oracle");
+	s->first = calloc(REGIONS, sizeof(*s->first));
+	if (!s->first)
+		return error_set(ENOMEM, "no memory for the simulator");
+	err = cells_init(&s->cells, s->ops, s->options);
+	if (err)
+		return err;
+	s->staged = s->trace->header.flags & TRACE_STAGED;
+	s->pager.limit = s->options->local_pages;
+	s->pager.percent = s->options->limbo_percent;
+	s->pager.all_remote = !has(s->trace, TRACE_NEW);
+	s->recorded = s->options->recorded_limit && has(s->trace, TRACE_EVICT);
+	s->pager.recycles = !s->staged;
+	s->pager.unused = left_unused;
+	s->pager.context = s;
+	return pager_init(&s->pager);
+}
+
+int sim_run_runtime(const struct trace *trace, const struct sim_options *options,
+		    const struct prefetcher_ops *ops, struct sim_result *ret_result)
+{
+	struct runtime *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return error_set(ENOMEM, "no memory for the simulator");
+	s->trace = trace;
+	s->options = options;
+	s->ops = ops;
+	s->result = ret_result;
+	err = set_up(s);
+	if (!err)
+		err = replay(s);
+	ret_result->cells = s->cells.cells;
+	ret_result->ncells = s->cells.ncells;
+	ret_result->time_ns = s->now_ns - s->begin_ns;
+	sim_result_sum(ret_result);
+	ret_result->resident = ret_result->m.adds - ret_result->m.hits - ret_result->m.unused;
+	pager_free(&s->pager);
+	cells_free(&s->cells);
+	free(s->first);
+	free(s);
+	return err;
+}
