@@ -5,12 +5,13 @@
  * At the start the limit doubles whenever REACH_PATIENCE windows were used up, until much more than one window is on its
  * way: several streams may soon have no room for theirs, and go on in steps of an eighth.
  *
- * When pages were dropped untouched, more than half as many as were used meanwhile, and more than REACH_EXCESS and
- * a window, there is no room for as many pages ahead of their use, or they were the wrong ones: the limit is
- * halved, and larger windows are tried in small steps, with more patience after each failure. What was
- * planned before is not held against the new limit when it is dropped in turn (`settling`): it would be
- * punished several times for one mistake. A limit beyond the one that failed shows that times have changed: all is as
- * at the start.
+ * The limit is halved when a page that was dropped is needed after all: there is no room for as many pages ahead of
+ * their use. And when more than half as many were dropped untouched as were used meanwhile, and more than
+ * REACH_EXCESS and a window: they were the wrong ones. From then on larger windows are tried in small steps,
+ * with more patience after each failure. What was planned before is not held against the new limit when it
+ * is dropped in turn (`settling`), it would be punished several times for one mistake; and until it is gone, windows are
+ * half as large again. A limit beyond the one that failed shows that times have changed: all is as at the
+ * start.
  */
 #ifndef LEAP_PREFETCH_REACH_H
 #define LEAP_PREFETCH_REACH_H
@@ -39,6 +40,12 @@ static inline void reach_init(struct reach *r, uint32_t max)
 	r->max = max;
 	r->limit = max < REACH_START ? max : REACH_START;
 	r->patience = REACH_PATIENCE;
+}
+
+/* Pages of the next window: fewer while what was too much is still on its way. */
+static inline uint32_t reach_limit(const struct reach *r)
+{
+	return r->settling && r->limit > 1 ? r->limit / 2 : r->limit;
 }
 
 static inline void reach_planned(struct reach *r, uint32_t pages)
@@ -88,6 +95,13 @@ static inline void reach_fail(struct reach *r)
 	r->used_up = 0;
 	r->patience =
 		r->patience < REACH_LATEST / REACH_LATER ? r->patience * REACH_LATER : REACH_LATEST;
+}
+
+/* A page that was planned is needed, and was dropped: there is no room. */
+static inline void reach_crowded(struct reach *r)
+{
+	if (!r->settling && r->limit > 1)
+		reach_fail(r);
 }
 
 /* count pages were dropped untouched. */

@@ -19,11 +19,10 @@
  * its steps in a row are the same, it is a stream of its own, and what belongs to it begins no other.
  *
  * Markers: the window's tag names the stream. The accesses that the marker stands for are recorded, and the
- * stream's last page is the window's last, since that is where its next miss is expected. How far
- * a marker's window may reach is one limit for all streams, since what is dropped untouched is not told apart. It
- * begins at LIMIT_START, is halved when a window's worth of pages was dropped, and tried at the double again after so many windows were used
- * up without; each time that fails the next try comes later. Several streams whose windows do not fit into the
- * room for pages ahead of their use thus settle for windows that do.
+ * stream's last page is the window's last, since that is where its next miss is expected. How far a marker's
+ * window may reach is one limit for all streams (reach.h), since what is dropped untouched is not told apart:
+ * several streams whose windows do not fit into the room for pages ahead of their use settle for windows that do. A
+ * miss among the pages that a stream has brought says that they were dropped; the stream goes on from there.
  */
 #include <string.h>
 
@@ -307,8 +306,9 @@ static void miss(struct streams *s, uint64_t page, struct prefetch_plan *plan)
 			miss_far(s, page, plan);
 			return;
 		}
+		reach_crowded(&s->reach);
 		m->last_page = page - (uint64_t)m->trend;
-		m->hits = s->reach.limit / 2;
+		m->hits = reach_limit(&s->reach) / 2;
 	}
 	if (!majority_is_access(m, page))
 		return;
@@ -345,7 +345,8 @@ static void marker_pattern(struct streams *s, struct majority *m,
 			m, (int64_t)(prefetch_nth(window, next) - prefetch_nth(window, next - 1)));
 	}
 	m->begun = true;
-	prefetch_continue(window, majority_size_of_hits(window->count, s->reach.limit), plan);
+	prefetch_continue(window, majority_size_of_hits(window->count, reach_limit(&s->reach)),
+			  plan);
 	m->last_window = plan->count;
 }
 
@@ -366,7 +367,7 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 	if (pattern) {
 		marker_pattern(s, m, a->window, plan);
 	} else {
-		m->limit = s->reach.limit; /* which is ours to change */
+		m->limit = reach_limit(&s->reach); /* which is ours to change */
 		majority_marker(m, a->page, a->credit, a->delta, a->frontier, &window);
 		take(plan, &window);
 	}

@@ -277,6 +277,28 @@ static void test_streams_grow_by_their_own_hits(void **state)
 	stop();
 }
 
+/* A miss among the pages that a stream has brought: they were dropped, and it goes on from there, with less. */
+static void test_streams_go_on_after_drops(void **state)
+{
+	struct prefetch_plan plan = {0}, other;
+
+	start(&prefetcher_streams, &marker_params);
+	for (uint64_t i = 0; i < 4; i++)
+		plan = miss(1000 + i);
+	while (plan.count < 256)
+		plan = marker(&plan);
+	other = marker(&plan); /* all behind the middle of plan is on its way */
+	assert_in_range(other.count, 256, 512);
+	plan = miss(plan.start - BASE + 130);
+	assert_int_equal(plan.start - BASE, other.start - BASE - 256 + 131);
+	assert_int_equal(plan.delta, 1);
+	assert_in_range(plan.count, other.count / 8, other.count / 2);
+	/* what is elsewhere is another stream */
+	check(miss(1000000), 0, 0, 0);
+	check(miss(1000001), 0, 0, 0);
+	stop();
+}
+
 /* Seven accesses 3 apart, then 20: known after two rounds. */
 static void test_streams_pattern(void **state)
 {
@@ -496,6 +518,7 @@ int main(void)
 		cmocka_unit_test(test_vma_readahead),
 		cmocka_unit_test(test_streams_in_turn),
 		cmocka_unit_test(test_streams_grow_by_their_own_hits),
+		cmocka_unit_test(test_streams_go_on_after_drops),
 		cmocka_unit_test(test_streams_pattern),
 		cmocka_unit_test(test_streams_pattern_markers),
 		cmocka_unit_test(test_streams_ripple),

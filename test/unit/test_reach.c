@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* links: libleap/error.c libleap/util/fmt.c */
+/* How far windows may reach: what the limit does when pages are used, dropped, and dropped though needed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "libleap/prefetch/reach.h"
+
+#define MAX 512
+
+static struct reach fresh(uint32_t max)
+{
+	struct reach r = {0};
+
+	reach_init(&r, max);
+	return r;
+}
+
+/* Windows of the limit are planned and used up until it changes; the number of pages that took. */
+static uint64_t use_until_changed(struct reach *r)
+{
+	uint32_t limit = r->limit;
+	uint64_t pages = 0;
+
+	while (r->limit == limit && pages < 1u << 24) {
+		reach_planned(r, limit);
+		reach_used(r, limit);
+		pages += limit;
+	}
+	return pages;
+}
+
+static void test_doubles_at_the_start(void **state)
+{
+	struct reach r = fresh(MAX), small = fresh(8);
+
+	assert_int_equal(small.limit, 8);
+	assert_int_equal(r.limit, 64);
+	for (uint32_t limit = 128; limit <= MAX; limit *= 2) {
+		assert_int_equal(use_until_changed(&r), limit / 2 * REACH_PATIENCE);
+		assert_int_equal(r.limit, limit);
+	}
+	reach_planned(&r, MAX);
+	for (int i = 0; i < 1000; i++)
+		reach_used(&r, MAX);
+	assert_int_equal(r.limit, MAX);
+}
+
+/* With more than a window's pages ahead, several streams are at work: small steps. */
+static void test_steps_when_much_is_ahead(void **state)
+{
+	struct reach r = fresh(MAX);
+
+	reach_planned(&r, 2000);
+	for (int i = 0; i < REACH_PATIENCE; i++) {
+		reach_planned(&r, 64);
+		reach_used(&r, 64);
+	}
+	assert_int_equal(r.limit, 72);
+}
+
+static void test_waste_halves_once(void **state)
+{
+	struct reach r = fresh(MAX);
+
+	reach_planned(&r, 1000);
+	reach_dropped(&r, REACH_EXCESS - 1);
+	assert_int_equal(r.limit, 64);
+	reach_dropped(&r, 1);
+	assert_int_equal(r.limit, 32);
+	assert_int_equal(r.settling, 512); /* 8 windows at most */
+	assert_int_equal(reach_limit(&r), 16);
+	/* what was planned before says nothing new ... */
+	reach_dropped(&r, 500);
+	assert_int_equal(r.limit, 32);
+	reach_used(&r, 12);
+	assert_int_equal(r.settling, 0);
+	assert_int_equal(reach_limit(&r), 32);
+	/* ... and what comes then does */
+	reach_dropped(&r, REACH_EXCESS);
+	assert_int_equal(r.limit, 16);
+	for (int i = 0; i < 100; i++)
+		reach_dropped(&r, 100000);
+	assert_int_equal(r.limit, 1);
+	assert_int_equal(reach_limit(&r), 1);
+}
+
+/* Twice as much used as dropped is fine, for ever. */
+static void test_use_makes_up_for_drops(void **state)
+{
+	struct reach r = fresh(MAX);
+
+	for (int i = 0; i < 10000; i++) {
+		reach_planned(&r, 96);
+		reach_used(&r, 64);
+		reach_dropped(&r, 32);
+	}
+	assert_int_equal(r.limit, MAX);
+}
+
+static void test_crowded(void **state)
+{
+	struct reach r = fresh(MAX);
+
+	reach_planned(&r, 100);
+	reach_crowded(&r);
+	assert_int_equal(r.limit, 32);
+	reach_crowded(&r); /* the same mistake */
+	assert_int_equal(r.limit, 32);
+	reach_used(&r, 100);
+	reach_crowded(&r);
+	assert_int_equal(r.limit, 16);
+	assert_int_equal(r.patience, REACH_PATIENCE * REACH_LATER * REACH_LATER);
+}
+
+/* Small steps with more patience up to the limit that failed; beyond it as at the start. */
+static void test_recovers(void **state)
+{
+	struct reach r = fresh(MAX);
+
+	reach_crowded(&r);
+	assert_int_equal(r.failed, 64);
+	assert_int_equal(use_until_changed(&r), 32 * REACH_PATIENCE * REACH_LATER);
+	assert_int_equal(r.limit, 36);
+	while (r.failed)
+		use_until_changed(&r);
+	assert_in_range(r.limit, 65, 72);
+	assert_int_equal(r.patience, REACH_PATIENCE);
+	assert_true(use_until_changed(&r) <= 73 * REACH_PATIENCE);
+	assert_true(r.limit >= 130);
+	for (int i = 0; i < 100; i++) {
+		r.settling = 0;
+		reach_crowded(&r);
+	}
+	assert_int_equal(r.limit, 1);
+	assert_int_equal(r.patience, REACH_LATEST);
+	for (int i = 0; i < 100; i++)
+		use_until_changed(&r);
+	assert_int_equal(r.limit, MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_doubles_at_the_start),
+		cmocka_unit_test(test_steps_when_much_is_ahead),
+		cmocka_unit_test(test_waste_halves_once),
+		cmocka_unit_test(test_use_makes_up_for_drops),
+		cmocka_unit_test(test_crowded),
+		cmocka_unit_test(test_recovers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
