@@ -62,7 +62,7 @@ int donors_grow(struct leap *leap);
 bool donors_ahead(struct leap *leap); /* true: it got one */
 /* Keeper: heartbeats, deaths, shared slabs that are ours again, unused slabs given back. */
 void donors_tick(struct leap *leap);
-/* rejoin.c. Keeper: tries those that died again, when it is their time. May block for a second. */
+/* rejoin.c. Keeper: tries those that died again, when it is their time. May block for a second, later up to the deadline. */
 void donors_rejoin(struct leap *leap);
 /* Marks a donor dead (any thread that saw -EPIPE or -ETIMEDOUT); logs once. */
 void donor_died(struct leap *leap, struct donor *donor, int err);

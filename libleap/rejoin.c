@@ -8,7 +8,8 @@
  *
  * No storm: each attempt waits twice as long as the one before, with a part by chance, so that the clients of a donor
  * that starts again do not come all at once. A connection that did not live for long goes on where its
- * predecessor's waits were. The keeper's thread does it, so an attempt has OPEN_NS only.
+ * predecessor's waits were. The keeper's thread does it, so an attempt has OPEN_NS, and a quarter of the wait before it when that
+ * is more: a donor or a network may be slow.
  */
 #include <errno.h>
 #include <string.h>
@@ -66,7 +67,7 @@ static void attempt(struct leap *leap, struct donor *d, uint64_t now)
 	int err;
 
 	uri_format(&d->uri, text, sizeof(text));
-	err = donors_add_again(leap, d, OPEN_NS);
+	err = donors_add_again(leap, d, d->wait_ns / 4 > OPEN_NS ? d->wait_ns / 4 : OPEN_NS);
 	if (err) {
 		log_debug("donor %s: still lost: %s", text, error_last());
 		wait_longer(donors, d, now);
