@@ -38,12 +38,13 @@ class Here:
         return dict(os.environ, LEAP_RUN_DIR="/run/leap", **more)
 
     def run(self, *command, expect=0, **more):
-        """Output and errors of a command that has to end with a status."""
+        """Output and errors of a command that has to end with a status. Each line is shown with its time."""
         said = []
+        start = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                               stdin=subprocess.DEVNULL, env=self.env(**more)) as process:
             for line in process.stdout:  # at once, so that it is there when this one is killed
-                print(line, end="", flush=True)
+                print("%5.1f %s" % (time.monotonic() - start, line), end="", flush=True)
                 said.append(line)
         if expect is not None and process.returncode != expect:
             raise Failure("%s ended with status %d" % (pathlib.Path(command[0]).name, process.returncode))

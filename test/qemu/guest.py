@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs tests inside the emulated machine, one at a time, each in a process and with a time limit of its own.
 
-    guest.py ROOT BUILD FACTOR [NAME,...]
+    guest.py ROOT BUILD FACTOR OUTPUT [NAME,...]
 
-Limits are multiplied by FACTOR.
+Limits are multiplied by FACTOR. OUTPUT 1: what passes shows its output, too.
 
 Standard output is a stream of lines for the host: `plan N`, then for each test `start NAME LIMIT`, `say TEXT` any
 number of times, and `pass|fail|skip NAME SECONDS REASON`; at last `end`. A test's whole output is told when it
@@ -18,7 +18,7 @@ import traceback
 
 import tests
 
-LINES_MAX = 60
+LINES_MAX = 100
 PASS, FAIL, SKIP = 0, 1, 77
 
 
@@ -93,7 +93,7 @@ def child(test, output):
     os._exit(code)
 
 
-def run(test):
+def run(test, all_output):
     """How the test went, in what time, and why."""
     output = "/tmp/output"
     start = time.monotonic()
@@ -111,11 +111,11 @@ def run(test):
     lines = pathlib.Path(output).read_text(errors="replace").splitlines() or [""]
     reason = lines.pop()
     how = {PASS: "pass", SKIP: "skip"}.get(ended, "fail")
-    if how == "fail":
+    if how == "fail" or all_output:
         if ended is None:
             lines.append(reason)
             reason = "did not end in %d s" % test.limit
-        elif ended != FAIL:
+        elif ended not in (PASS, FAIL, SKIP):
             lines.append(reason)
             reason = "its process ended with %d" % ended
         for line in lines[-LINES_MAX:]:
@@ -130,7 +130,7 @@ def run(test):
     return how, took, reason
 
 
-def main(root, build, factor, names=""):
+def main(root, build, factor, output, names=""):
     chosen = tests.choose(tests.every(pathlib.Path(root), pathlib.Path(build)), [n for n in names.split(",") if n])
     tell("plan", len(chosen))
     failed = 0
@@ -139,7 +139,7 @@ def main(root, build, factor, names=""):
     for test in chosen:
         tell("start", test.name, test.limit)
         print("guest:", test.name, file=sys.stderr, flush=True)
-        how, took, reason = run(test)
+        how, took, reason = run(test, output == "1")
         failed += how == "fail"
         tell(how, test.name, "%.1f" % took, reason)
     tell("end")
