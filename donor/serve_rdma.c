@@ -283,8 +283,10 @@ static void server_event(struct rdma_server *s)
 			end_gone(id->context);
 			break;
 		case RDMA_CM_EVENT_DEVICE_REMOVAL:
-			report_warn("an RDMA device was removed");
-			if (id != s->id)
+			if (id == s->id)
+				report_error("the RDMA device that clients come by was removed: "
+					     "restart leap-donor when it is back");
+			else
 				end_gone(id->context);
 			break;
 		default:

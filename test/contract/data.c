@@ -40,7 +40,7 @@ void test_fresh_is_zero(void **state)
 	uint8_t *buf = pages_new(64);
 	uint32_t slab = contract_grant(&c);
 
-	for (uint32_t page = 0; page < SLAB; page += 64 * slow())
+	for (uint32_t page = 0; page < SLAB; page += 64 * less())
 		check_zero(&c, c.lane, slab, page, 64, buf);
 	client_close(&c);
 	pages_free(buf, 64);
@@ -245,7 +245,7 @@ static void *stress_main(void *arg)
 	struct lane *lane;
 
 	w->bad = (unsigned)!!w->client->ops->lane_open(w->client->port, w->index % 3, &lane);
-	for (int i = 0; i < 600 / (int)slow() && !w->bad; i++) {
+	for (int i = 0; i < 600 / (int)less() && !w->bad; i++) {
 		seed = seed * 1664525 + 1013904223;
 		stress_one(w, lane, i, version, buf, seed);
 	}
@@ -266,7 +266,7 @@ void test_stress(void **state)
 		pthread_create(&workers[i].thread, NULL, stress_main, &workers[i]);
 	}
 	/* the control thread is busy at the same time */
-	for (int i = 0; i < 100 / (int)slow(); i++) {
+	for (int i = 0; i < 100 / (int)less(); i++) {
 		struct port_info info;
 
 		assert_int_equal(c.ops->slab_grant(c.port, &other), 0);

@@ -23,12 +23,22 @@
 const char *const carrier_name[CARRIERS] = {"tcp io_uring", "tcp sockets", "tcp sockets IPv6",
 					    "shm"};
 
-unsigned slow(void)
+static unsigned number_in(const char *name)
 {
-	const char *text = getenv("LEAP_TEST_SLOW");
+	const char *text = getenv(name);
 	int n = text ? atoi(text) : 1;
 
 	return n > 0 ? (unsigned)n : 1;
+}
+
+unsigned slow(void)
+{
+	return number_in("LEAP_TEST_SLOW");
+}
+
+unsigned less(void)
+{
+	return slow() * number_in("LEAP_TEST_LESS");
 }
 
 void sleep_ms(int ms)

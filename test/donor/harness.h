@@ -82,6 +82,8 @@ bool page_is_zero(const void *page);
 void sleep_ms(int ms);
 /* How many times slower this machine is than most ($LEAP_TEST_SLOW, 1): tests take more time and do less. */
 unsigned slow(void);
+/* That, times how much less than that is enough ($LEAP_TEST_LESS, 1): tests do so many times less. */
+unsigned less(void);
 uint64_t now_ns(void);
 
 #endif

@@ -98,7 +98,7 @@ class Server:
     environment = {}
     stdout = None
     good_codes = (0, -9, -15)
-    sizes = {"tiny": 8 * MIB, "small": 52 * MIB, "full": 512 * MIB}
+    sizes = {"tiny": 6 * MIB, "small": 52 * MIB, "full": 512 * MIB}
 
     def __init__(self, settings):
         self.settings = settings

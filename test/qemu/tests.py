@@ -12,7 +12,7 @@ from common import Donor, Failure, Here, Skip, Test  # noqa: F401
 
 # Of the small programs those that take seconds here and differ by kernel or mover; the others run on any machine.
 PRELOAD = "malloc map remap protect lock brk signals exec loaded ends users".split()
-PRELOAD_SOME = ("malloc", "exec", "ends")
+PRELOAD_SOME = ("malloc", "exec")
 
 
 # --- what runs over any kernel --------------------------------------------------------------------------------
@@ -24,7 +24,8 @@ def probe(here):
 
 
 def contract(here, subject, **more):
-    text = here.run(here.test("test_contract"), subject, LEAP_DONOR=here.bin("leap-donor"), LEAP_TEST_SLOW="4", **more)
+    text = here.run(here.test("test_contract"), subject, LEAP_DONOR=here.bin("leap-donor"), LEAP_TEST_SLOW="4",
+                    LEAP_TEST_LESS="4", **more)
     if not re.search(r"PASSED +\] +[1-9]", text):
         raise Failure("no test passed")
 
@@ -87,10 +88,10 @@ def every(root, build):
     here = Here(root, build)
     found = [Test("verbs_device", 20, verbs_device, here), Test("verbs_rping", 30, verbs_rping, here),
              Test("verbs_read", 30, verbs_read, here), Test("probe", 30, probe, here)]
-    found += [Test("contract_" + subject.replace(" ", "_"), 60, contract, here, subject, deep=deep)
-              for subject, deep in (("loop", True), ("shm", True), ("tcp io_uring", False))]
+    found += [Test("contract_" + subject.replace(" ", "_"), 60, contract, here, subject, deep=True)
+              for subject in ("loop", "shm", "tcp io_uring")]
     found += [Test("stress_" + where, 60, stress_local, here, where, deep=where == "loop") for where in ("loop", "shm", "tcp")]
-    found += [Test("program_%s_tcp" % name, 90, program, here, name, 50, "--transport", "tcp", deep=name != "sort")
+    found += [Test("program_%s_tcp" % name, 90, program, here, name, 50, "--transport", "tcp", deep=True)
               for name in ("sort", "sqlite", "redis")]
     found += rdma_tests.every(here, stress, program)
     found += [Test("preload_" + name, 60, preload, here, name, "shm-wp", deep=name not in PRELOAD_SOME) for name in PRELOAD]
