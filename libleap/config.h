@@ -35,7 +35,7 @@ struct config {
 	uint32_t ceiling_percent; /* how far the limit may be exceeded when donors are full; default 25 */
 	enum config_on_loss on_loss;
 
-	char prefetch[24]; /* policy; default majority */
+	char prefetch[256]; /* policy; default majority */
 	bool prefetching;  /* default on */
 	enum config_hits hits;
 	uint32_t history_size, history_split;

@@ -7,6 +7,7 @@
 #include "libleap/error.h"
 #include "libleap/evict.h"
 #include "libleap/log.h"
+#include "libleap/policy.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
 #include "libleap/util/mem.h"
@@ -78,11 +79,13 @@ static int apply(struct leap *leap, const struct config *next, const char *name)
 	if (!strcmp(name, "remote"))
 		return set_remote(leap, next->remote);
 	if (!strcmp(name, "prefetch")) {
-		const struct prefetcher_ops *ops = prefetcher_find(next->prefetch);
+		const struct prefetcher_ops *ops;
+		const struct replay_future *future;
+		int err = policy_open(next->prefetch, &ops, &future);
 
-		if (!ops)
-			return error_set(EINVAL, "unknown prefetch policy '%s': one of %s",
-					 next->prefetch, prefetcher_names());
+		if (err)
+			return err;
+		__atomic_store_n(&leap->future, future, __ATOMIC_RELEASE);
 		__atomic_store_n(&leap->prefetcher, ops, __ATOMIC_RELEASE);
 	}
 	if (!strcmp(name, "deadline"))

@@ -193,7 +193,8 @@ void control_publish(struct leap *leap)
 	program_of(page->program, sizeof(page->program));
 	fmt_print(page->frontend, sizeof(page->frontend), "%s", frontends[leap->frontend]);
 	fmt_print(page->mover, sizeof(page->mover), "%s", leap->can_move ? "move" : "wp");
-	fmt_print(page->prefetch, sizeof(page->prefetch), "%.15s",
+	fmt_print(page->prefetch, sizeof(page->prefetch), "%.*s",
+		  (int)strcspn(leap->config.prefetch, ":"),
 		  leap->config.prefetching ? leap->config.prefetch : "off");
 	fmt_print(page->hits, sizeof(page->hits), "%s",
 		  leap->config.hits == HITS_CACHE ? "cache" : "marker");

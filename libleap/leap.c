@@ -11,6 +11,7 @@
 #include "libleap/error.h"
 #include "libleap/evict.h"
 #include "libleap/log.h"
+#include "libleap/policy.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
 #include "libleap/stack.h"
@@ -285,10 +286,9 @@ static int set_up(struct leap *leap)
 		return err;
 	if (stack_init())
 		return error_set(ENOMEM, "no memory for the pager's stacks");
-	leap->prefetcher = prefetcher_find(leap->config.prefetch);
-	if (!leap->prefetcher)
-		return error_set(EINVAL, "unknown prefetch policy '%s': one of %s",
-				 leap->config.prefetch, prefetcher_names());
+	err = policy_open(leap->config.prefetch, &leap->prefetcher, &leap->future);
+	if (err)
+		return err;
 	leap->frontend = leap->config.frontend;
 	if (leap->frontend == FRONTEND_AUTO)
 		leap->frontend = handler_calibrate(leap->config.anchor == ANCHOR_ON);

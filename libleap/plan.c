@@ -50,6 +50,7 @@ static void *history(struct shard *shard, struct leap_region *region, struct reg
 	const struct prefetcher_ops *ops =
 		__atomic_load_n(&shard->leap->prefetcher, __ATOMIC_ACQUIRE);
 	struct leap *leap = shard->leap;
+	bool one = leap->config.history_key == HISTORY_REGION;
 	struct prefetch_params params;
 
 	if (!leap->config.prefetching || region->advice == LEAP_ADVISE_RANDOM)
@@ -65,6 +66,12 @@ static void *history(struct shard *shard, struct leap_region *region, struct reg
 		mem_free(view->history);
 		view->history = NULL;
 	}
+	if (view->history && ops->scope)
+		ops->scope(view->history, &(struct prefetch_scope){
+						  .region = (uint16_t)region->id,
+						  .first_page = one ? vpn(region, 0) : 0,
+						  .future = leap->future,
+					  });
 	return view->history;
 }
 

@@ -45,6 +45,7 @@ struct leap {
 	struct shard *shards;
 	unsigned nshards;
 	const struct prefetcher_ops *prefetcher; /* atomic */
+	const struct replay_future *future;      /* of policy replay */
 	uint32_t prefetch_generation;            /* changes with its parameters */
 	bool all_sync;                           /* atomic: every donor completes inside submit() */
 

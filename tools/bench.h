@@ -64,7 +64,7 @@ struct bench_row {
 struct bench_run {
 	char transport[24];
 	char donors[4200];
-	char frontend[16], mover[16], prefetch[24], hits[16];
+	char frontend[16], mover[16], prefetch[256], hits[16];
 	struct config config; /* of the session */
 	struct leap *leap;
 	struct leap_region *region;

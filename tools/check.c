@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "libleap/error.h"
-#include "libleap/prefetch/prefetch.h"
+#include "libleap/policy.h"
 #include "libleap/recorder_file.h"
 #include "libleap/transport/transport.h"
 #include "libleap/transport/uri.h"
@@ -26,13 +26,15 @@
 
 int check_options(const struct config *config)
 {
+	const struct prefetcher_ops *ops;
+	const struct replay_future *future;
 	int err = config_check(config), fd;
 
 	if (err)
 		return err;
-	if (!prefetcher_find(config->prefetch))
-		return error_set(EINVAL, "option prefetch: there is no policy '%s'; take one of %s",
-				 config->prefetch, prefetcher_names());
+	err = policy_open(config->prefetch, &ops, &future);
+	if (err)
+		return err;
 	if (config->trace[0]) {
 		err = recorder_create(config->trace, &fd);
 		if (err)

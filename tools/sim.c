@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "libleap/error.h"
+#include "libleap/policy.h"
 #include "libleap/util/parse.h"
 #include "tools/flags.h"
 #include "tools/generate.h"
@@ -227,6 +228,7 @@ static int run_policies(struct arguments *a, struct sim_report *report, struct s
 			char *names, bool generated)
 {
 	struct sim_options options = options_for(a, report->trace, generated);
+	const struct prefetcher_ops *ops;
 	char *save, *name;
 	int err = 0;
 
@@ -239,6 +241,12 @@ static int run_policies(struct arguments *a, struct sim_report *report, struct s
 			return error_set(EINVAL, "--policy: at most %d policies", POLICIES_MAX);
 		run->options = options;
 		run->options.policy = name;
+		if (!strncmp(name, "replay:", 7)) {
+			err = policy_open(name, &ops, &run->options.future);
+			name[6] = '\0';
+		}
+		if (err)
+			break;
 		err = sim_run(report->trace, &run->options, &run->result);
 		run->seconds = seconds_now() - begin;
 		if (err)

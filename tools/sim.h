@@ -40,6 +40,7 @@ struct sim_options {
 	uint64_t limbo_percent;
 	enum sim_key key;
 	struct prefetch_params params;
+	const struct replay_future *future; /* of policy replay */
 	uint64_t local_pages, pool_pages;
 	uint64_t latency_ns, service_ns, think_ns;
 };

@@ -36,9 +36,12 @@ void cells_free(struct sim_cells *c)
 	free(c->bounds);
 }
 
-static int new_instance(struct sim_cells *c, uint64_t key, uint32_t *ret_instance)
+static int new_instance(struct sim_cells *c, uint64_t key, uint16_t region, uint64_t first_page,
+			uint32_t *ret_instance)
 {
 	uint32_t n = c->ninstances;
+	struct prefetch_scope scope = {.region = region, .future = c->options->future};
+	int err;
 	void *state, *more = realloc(c->instances, (n + 1) * sizeof(*c->instances));
 
 	if (!more)
@@ -55,10 +58,14 @@ static int new_instance(struct sim_cells *c, uint64_t key, uint32_t *ret_instanc
 	c->keys[n] = key;
 	c->ninstances++;
 	*ret_instance = n;
-	return c->ops ? c->ops->init(state, &c->options->params) : 0;
+	scope.first_page = c->options->key == SIM_PROCESS ? 0 : first_page;
+	err = c->ops ? c->ops->init(state, &c->options->params) : 0;
+	if (!err && c->ops && c->ops->scope)
+		c->ops->scope(state, &scope);
+	return err;
 }
 
-static int find_instance(struct sim_cells *c, uint16_t region, uint32_t thread,
+static int find_instance(struct sim_cells *c, uint16_t region, uint64_t first_page, uint32_t thread,
 			 uint32_t *ret_instance)
 {
 	uint64_t key = 0;
@@ -72,7 +79,7 @@ static int find_instance(struct sim_cells *c, uint16_t region, uint32_t thread,
 			*ret_instance = i;
 			return 0;
 		}
-	return new_instance(c, key, ret_instance);
+	return new_instance(c, key, region, first_page, ret_instance);
 }
 
 static uint32_t *find(const struct sim_cells *c, uint32_t *index, uint32_t size, uint16_t region,
@@ -139,7 +146,7 @@ int cells_find(struct sim_cells *c, const struct trace *trace, uint16_t region, 
 	}
 	c->cells[n] = (struct sim_cell){.region = region, .thread = thread};
 	c->bounds[n] = bounds_of(trace, region);
-	err = find_instance(c, region, thread, &c->cells[n].instance);
+	err = find_instance(c, region, c->bounds[n].first, thread, &c->cells[n].instance);
 	if (err)
 		return err;
 	c->ncells++;

@@ -13,7 +13,8 @@
 	X(vma_readahead, "vma-readahead") \
 	X(majority, "majority")           \
 	X(streams, "streams")             \
-	X(adaptive, "adaptive")
+	X(adaptive, "adaptive")           \
+	X(replay, "replay")
 
 #define POLICY_ENTRY(id, name) &prefetcher_##id,
 #define POLICY_NAME(id, name)  ", " name
@@ -23,8 +24,12 @@ static const char names[] = POLICIES(POLICY_NAME);
 
 const struct prefetcher_ops *prefetcher_find(const char *name)
 {
+	size_t n = strcspn(name, ":");
+
+	if (name[n] && (n != strlen("replay") || memcmp(name, "replay", n)))
+		return NULL;
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
-		if (!strcmp(policies[i]->name, name))
+		if (!strncmp(policies[i]->name, name, n) && !policies[i]->name[n])
 			return policies[i];
 	return NULL;
 }

@@ -76,6 +76,15 @@ struct prefetch_access {
 	bool write;
 };
 
+struct replay_future;
+
+/* What an instance serves. */
+struct prefetch_scope {
+	uint32_t region;
+	uint64_t first_page;                /* of the region; 0: several regions */
+	const struct replay_future *future; /* to be replayed (replay.h); NULL: none */
+};
+
 struct prefetch_params {
 	uint32_t history_size;  /* H_size, 2..4096; default 32 */
 	uint32_t history_split; /* N_split, 1..history_size; default 8 */
@@ -89,6 +98,8 @@ struct prefetcher_ops {
 	size_t (*state_bytes)(const struct prefetch_params *params);
 	/* state is zeroed. -EINVAL with the sentence set for parameters out of range. */
 	int (*init)(void *state, const struct prefetch_params *params);
+	/* After init(), if not NULL. */
+	void (*scope)(void *state, const struct prefetch_scope *scope);
 	/* Records the access and fills plan, which the caller has zeroed (count 0 = none). */
 	void (*access)(void *state, const struct prefetch_access *access,
 		       struct prefetch_plan *plan);
@@ -100,9 +111,9 @@ struct prefetcher_ops {
 
 extern const struct prefetcher_ops prefetcher_none, prefetcher_nextn, prefetcher_stride,
 	prefetcher_readahead, prefetcher_vma_readahead, prefetcher_majority, prefetcher_streams,
-	prefetcher_adaptive;
+	prefetcher_adaptive, prefetcher_replay;
 
-/* NULL when there is none of that name. */
+/* NULL when there is none of that name. What stands behind a ':' is not looked at (replay:FILE, see policy.h). */
 const struct prefetcher_ops *prefetcher_find(const char *name);
 /* Names of all policies, separated by ", " (for messages). */
 const char *prefetcher_names(void);

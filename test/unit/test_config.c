@@ -306,6 +306,9 @@ static void test_set_and_get(void **state)
 }
 
 /* Every kind of mistake: its code and its sentence. */
+#define X16 "xxxxxxxxxxxxxxxx"
+#define X64 X16 X16 X16 X16
+
 static const struct {
 	const char *name, *value;
 	int err;
@@ -350,8 +353,8 @@ static const struct {
 	{"map_min", "4095", -ERANGE,
 	 "option map_min: 4095 is out of bounds; give a value from 4K to 64T"},
 	{"donors", "", -EINVAL, "option donors must not be empty"},
-	{"prefetch", "a-name-of-twenty-four-chars", -ERANGE,
-	 "option prefetch: the text has 27 characters, at most 23 are possible"},
+	{"prefetch", X64 X64 X64 X64, -ERANGE,
+	 "option prefetch: the text has 256 characters, at most 255 are possible"},
 	{"locl", "1G", -ENOENT, "there is no option 'locl'; did you mean 'local'?"},
 	{"donor", "x", -ENOENT, "there is no option 'donor'; did you mean 'donors'?"},
 	{"prefetcing", "on", -ENOENT,

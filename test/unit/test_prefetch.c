@@ -505,13 +505,15 @@ static void test_registry(void **state)
 		assert_int_equal(ops->size, sizeof(*ops));
 		assert_true(ops->state_bytes(&marker_params) > 0);
 	}
-	assert_int_equal(n, 8);
+	assert_int_equal(n, 9);
 	assert_ptr_equal(prefetcher_find("majority"), &prefetcher_majority);
 	assert_ptr_equal(prefetcher_find("readahead"), &prefetcher_readahead);
 	assert_ptr_equal(prefetcher_find("none"), &prefetcher_none);
 	assert_null(prefetcher_find(""));
 	assert_null(prefetcher_find("major"));
 	assert_null(prefetcher_find("majority2"));
+	assert_ptr_equal(prefetcher_find("replay:some/file"), &prefetcher_replay);
+	assert_null(prefetcher_find("majority:x"));
 }
 
 int main(void)
