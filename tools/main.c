@@ -15,7 +15,7 @@ static const struct command commands[] = {
 	{"probe", "show what this machine can do, and what is missing", probe_main},
 	{"bench", "measure: leap bench micro", bench_main},
 	{"sim", "run prefetch policies over a trace of page accesses", sim_main},
-	{"trace", "convert traces: leap trace convert", trace_main},
+	{"trace", "record, show and convert traces of page faults", trace_main},
 };
 
 static void usage(FILE *out)
