@@ -98,6 +98,10 @@ void donors_rejoin(struct leap *leap)
 			d->back = donors->count == LEAP_DONORS_MAX || is_here(donors, d);
 			if (!d->back)
 				attempt(leap, d, now);
+			else if (donors->count == LEAP_DONORS_MAX)
+				log_warn("no lost donor is tried any more: a session has room for "
+					 "%d, dead ones included",
+					 LEAP_DONORS_MAX);
 			return; /* one at a time: heartbeats wait for it */
 		}
 	}

@@ -239,6 +239,28 @@ def short_form(here):
                 raise Failure("leap stat does not say that %s was taken: %s" % (took, said))
 
 
+def move(here):
+    """A donor is added to a program that runs, the first one is removed, and then killed: nothing is lost."""
+    first, second = ("rdma://%s:%d" % host for host in HOSTS[:2])
+    started = donors(here, HOSTS[:2])
+    program = None
+    try:
+        program, _ = begin(here, "8M", READER, first)
+        pid = str(stat(here)["pid"])
+        here.run(here.bin("leap"), "ctl", pid, "donor-add=" + second)
+        here.run(here.bin("leap"), "ctl", pid, "donor-remove=" + first)
+        os.kill(started[0].process.pid, signal.SIGKILL)
+        out, said = program.communicate("\n", timeout=60)
+    except subprocess.TimeoutExpired as late:
+        raise Failure("the program hangs") from late
+    finally:
+        if program:
+            program.kill()
+        stop(started)
+    if out.strip() != "right" or program.returncode:
+        raise Failure("the program printed '%s' and ended with %d: %s" % (out.strip(), program.returncode, said))
+
+
 # Runs what follows as a user who may use the device, but lock 64K of memory only.
 UNPRIVILEGED = """
 import os, resource, sys
@@ -393,8 +415,9 @@ def every(here, stress, program):
     """stress(here, donors) and program(here, name, share, ...) are what runs over the other transports, too."""
     found = [Test("rdma_contract", 60, contract, here),
              Test("rdma_stress", 60, over, here, HOSTS[:1], stress, ONE),
+             Test("rdma_fork", 60, over, here, HOSTS[:1], stress, ONE, "--fork"),
              Test("rdma_stolen_key", 60, stolen, here), Test("rdma_cycles", 90, cycles, here),
-             Test("rdma_dead_donor", 90, dead_donor, here), Test("rdma_quarter", 90, quarter, here),
+             Test("rdma_dead_donor", 90, dead_donor, here), Test("rdma_move", 60, move, here), Test("rdma_quarter", 90, quarter, here),
              Test("rdma_rejoin", 90, rejoin, here), Test("rdma_figures", 90, figures, here),
              Test("rdma_short_form", 60, short_form, here), Test("rdma_memlock", 30, memlock, here),
              Test("rdma_device_option", 60, device_option, here), Test("rdma_steps", 90, steps, here)]

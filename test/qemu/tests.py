@@ -30,8 +30,8 @@ def contract(here, subject, **more):
         raise Failure("no test passed")
 
 
-def stress(here, donors):
-    text = here.run(here.test("stress"), "--mb", "24", "--local", "8M", "--seconds", "4", "--seed", "1", "deadline=60s",
+def stress(here, donors, *more):
+    text = here.run(here.test("stress"), "--mb", "24", "--local", "8M", "--seconds", "4", "--seed", "1", *more, "deadline=60s",
                     "donors=" + donors)
     figures = re.search(r"(\d+) page operations, (\d+) faults .*: right", text)
     if not figures or not int(figures.group(2)):
@@ -88,8 +88,8 @@ def every(root, build):
     here = Here(root, build)
     found = [Test("verbs_device", 20, verbs_device, here), Test("verbs_rping", 30, verbs_rping, here),
              Test("verbs_read", 30, verbs_read, here), Test("probe", 30, probe, here)]
-    found += [Test("contract_" + subject.replace(" ", "_"), 60, contract, here, subject, deep=True)
-              for subject in ("loop", "shm", "tcp io_uring")]
+    found += [Test("contract_" + subject.replace(" ", "_"), 60, contract, here, subject, deep=deep)
+              for subject, deep in (("loop", True), ("shm", True), ("tcp io_uring", False))]
     found += [Test("stress_" + where, 60, stress_local, here, where, deep=where == "loop") for where in ("loop", "shm", "tcp")]
     found += [Test("program_%s_tcp" % name, 90, program, here, name, 50, "--transport", "tcp", deep=True)
               for name in ("sort", "sqlite", "redis")]
