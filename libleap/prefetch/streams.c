@@ -32,6 +32,7 @@
 #include "libleap/prefetch/throttle.h"
 
 #define STREAMS     64
+#define OLDEST      STREAMS
 #define FAR         STREAMS /* index of the history of far steps */
 #define NEAR        64
 #define HISTORY     32
@@ -42,12 +43,19 @@
 #define NOWHERE     (~0ull >> 1) /* near to no page */
 #define GENERATIONS 0xffff
 
+/* Numbers that are compared all at once. */
+typedef uint16_t lanes __attribute__((vector_size(16), aligned(8)));
+#define LANES 8
+
 struct streams {
+	lanes place[STREAMS /
+		    LANES]; /* last / NEAR, its low bits: a look at these rules most streams out */
 	uint64_t last[STREAMS]; /* page; NOWHERE: free */
 	uint64_t from[STREAMS]; /* pages from here to last were brought, along the trend */
-	uint32_t used[STREAMS]; /* clock of the last access */
+	uint64_t brought;       /* a bit for each stream where from is not last */
+	/* A ring by time of the last access; OLDEST is before the oldest and behind the newest. */
+	uint8_t older[STREAMS + 1], newer[STREAMS + 1];
 	uint16_t generation[STREAMS + 1];
-	uint32_t clock;
 	uint32_t window_max;
 	struct reach reach; /* of markers' windows */
 	int64_t trend;      /* for peek() */
@@ -71,9 +79,16 @@ static void begin(struct streams *s, uint32_t i)
 {
 	struct majority *m = core(s, i);
 
-	memset(m, 0, CORE_BYTES);
+	*m = (struct majority){0}; /* the ring is not looked at beyond what was recorded */
 	majority_init(m, HISTORY, SPLIT, s->window_max, false);
 	s->generation[i] = s->generation[i] % GENERATIONS + 1;
+}
+
+static void set_last(struct streams *s, uint32_t i, uint64_t page)
+{
+	s->last[i] = s->from[i] = page;
+	s->place[i / LANES][i % LANES] = (uint16_t)(page / NEAR);
+	s->brought &= ~(1ull << i);
 }
 
 static int init(void *state, const struct prefetch_params *params)
@@ -87,9 +102,26 @@ static int init(void *state, const struct prefetch_params *params)
 	s->window_max = params->window_max;
 	reach_init(&s->reach, params->window_max);
 	for (uint32_t i = 0; i < STREAMS; i++)
-		s->last[i] = NOWHERE;
+		set_last(s, i, NOWHERE);
+	for (uint32_t i = 0; i <= STREAMS; i++) {
+		s->newer[i] = (uint8_t)(i == STREAMS ? 0 : i + 1);
+		s->older[i] = (uint8_t)(i ? i - 1 : STREAMS);
+	}
 	begin(s, FAR);
 	return 0;
+}
+
+/* False: no stream's last page is near to page. True: perhaps. */
+static bool may_be_near(const struct streams *s, uint64_t page)
+{
+	uint16_t before = (uint16_t)(page / NEAR - 1);
+	lanes near = {0};
+	uint64_t any[2];
+
+	for (uint32_t i = 0; i < STREAMS / LANES; i++)
+		near |= (lanes)(s->place[i] - before <= 2);
+	memcpy(any, &near, sizeof(any));
+	return any[0] | any[1];
 }
 
 /* The stream whose last page is nearest to page, FAR when none is near. */
@@ -98,6 +130,8 @@ static uint32_t find(const struct streams *s, uint64_t page)
 	uint64_t least = NEAR + 1;
 	uint32_t found = FAR;
 
+	if (!may_be_near(s, page))
+		return FAR;
 	for (uint32_t i = 0; i < STREAMS; i++) {
 		uint64_t way = page - s->last[i];
 
@@ -113,27 +147,36 @@ static uint32_t find(const struct streams *s, uint64_t page)
 	return found;
 }
 
+/* The stream's newest access was to page. */
 static void touch(struct streams *s, uint32_t i, uint64_t page)
 {
-	s->last[i] = s->from[i] = page;
-	s->used[i] = ++s->clock;
+	uint8_t newest = s->older[OLDEST], k = (uint8_t)i;
+
+	set_last(s, i, page);
+	if (newest == k)
+		return;
+	s->newer[s->older[k]] = s->newer[k];
+	s->older[s->newer[k]] = s->older[k];
+	s->older[k] = newest;
+	s->newer[k] = OLDEST;
+	s->newer[newest] = k;
+	s->older[OLDEST] = k;
 }
 
 /* The stream that brought page, which must have been dropped then; FAR: none. */
 static uint32_t find_brought(struct streams *s, uint64_t page)
 {
-	for (uint32_t i = 0; i < STREAMS; i++) {
+	for (uint64_t b = s->brought; b; b &= b - 1) {
+		uint32_t i = (uint32_t)__builtin_ctzll(b);
 		uint64_t length = s->last[i] - s->from[i], way = page - s->from[i];
 		int64_t trend = core(s, i)->trend;
 
-		if (!length || !trend)
-			continue;
 		if (trend < 0) {
 			length = -length;
 			way = -way;
 			trend = -trend;
 		}
-		if (way <= length && way % (uint64_t)trend == 0)
+		if (way <= length && trend && way % (uint64_t)trend == 0)
 			return i;
 	}
 	return FAR;
@@ -141,16 +184,7 @@ static uint32_t find_brought(struct streams *s, uint64_t page)
 
 static uint32_t oldest(const struct streams *s)
 {
-	uint32_t found = 0;
-
-	for (uint32_t i = 0; i < STREAMS; i++) {
-		if (s->last[i] == NOWHERE)
-			return i;
-		/* by distance, since the clock may wrap */
-		if (s->clock - s->used[i] > s->clock - s->used[found])
-			found = i;
-	}
-	return found;
+	return s->newer[OLDEST];
 }
 
 static uint32_t tag_of(const struct streams *s, uint32_t i)
@@ -375,7 +409,10 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 	m->last_page = a->frontier;
 	if (i != FAR) {
 		touch(s, i, a->frontier);
-		s->from[i] = pattern ? a->frontier : a->page;
+		if (!pattern && a->page != a->frontier) {
+			s->from[i] = a->page;
+			s->brought |= 1ull << i;
+		}
 	}
 	note(s, i, plan);
 }
