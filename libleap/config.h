@@ -19,7 +19,7 @@ enum config_anchor { ANCHOR_AUTO, ANCHOR_ON, ANCHOR_OFF };
 enum config_mover { MOVER_AUTO, MOVER_MOVE, MOVER_WP };
 enum config_hits { HITS_MARKER, HITS_CACHE };
 enum config_on_loss { ON_LOSS_SIGBUS, ON_LOSS_ABORT };
-enum config_history_key { HISTORY_REGION, HISTORY_PROCESS };
+enum config_history_key { HISTORY_REGION, HISTORY_PROCESS, HISTORY_THREAD };
 enum config_fork { FORK_SERVE, FORK_DENY };
 
 /* The local limit: bytes, or a share of what the regions hold at the time. */
@@ -41,6 +41,7 @@ struct config {
 	uint32_t history_size, history_split;
 	uint32_t window_max; /* 0 = auto: 512 in marker mode, 8 in cache mode */
 	enum config_history_key history_key;
+	char exclude_threads[128]; /* names, by commas; "" = none */
 
 	enum config_frontend frontend;
 	enum config_anchor

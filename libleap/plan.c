@@ -37,13 +37,6 @@ static struct prefetch_params params_of(const struct config *config)
 	};
 }
 
-static struct region_view *view_of(struct shard *shard, struct leap_region *region)
-{
-	bool shared = shard->leap->config.history_key == HISTORY_PROCESS;
-
-	return shared ? &shard->process_view : &region->views[shard->index];
-}
-
 /* The history, made at first use and anew when the policy was changed. NULL: no prefetching. */
 static void *history(struct shard *shard, struct leap_region *region, struct region_view *view)
 {
@@ -134,8 +127,8 @@ static bool clip(struct leap_region *region, size_t near, struct prefetch_plan *
 static bool ask(struct shard *shard, struct leap_region *region, size_t index,
 		const struct prefetch_access *access, struct plan_todo *ret_todo)
 {
-	struct region_view *view = view_of(shard, region);
-	void *state = history(shard, region, view);
+	struct region_view *view = views_find(shard, region, access->thread);
+	void *state = view ? history(shard, region, view) : NULL;
 
 	*ret_todo = (struct plan_todo){.region = region};
 	if (!state)
@@ -212,10 +205,10 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 
 void plan_unused(struct shard *shard, struct leap_region *region, uint32_t count)
 {
-	struct region_view *view = view_of(shard, region);
+	struct region_view *view = views_of_unused(shard, region);
 
 	shard->count.prefetch_unused += count;
-	if (count && view->history)
+	if (count && view && view->history)
 		view->ops->unused(view->history, count);
 }
 

@@ -20,6 +20,7 @@
 #include "libleap/prefetch/prefetch.h"
 #include "libleap/util/ranges.h"
 #include "libleap/util/sys.h"
+#include "libleap/views.h"
 
 #define EXTENT_PAGES        64
 #define EXTENT_BYTES        (EXTENT_PAGES * LEAP_PAGE_BYTES)
@@ -48,13 +49,6 @@ struct extent {
 	uint8_t pad[5];
 };
 
-/* Per shard and region: the prefetcher's state. */
-struct region_view {
-	void *history;
-	const struct prefetcher_ops *ops; /* that made it */
-	uint32_t generation;              /* of the parameters */
-};
-
 struct leap_region {
 	struct leap *leap;
 	char *addr;
@@ -70,7 +64,7 @@ struct leap_region {
 	uint8_t *armed;   /* a byte a stripe; written under the stripe's shard lock */
 	size_t high_page; /* first page never committed (reserved regions) */
 	size_t committed_pages;
-	struct region_view *views; /* one a shard */
+	struct region_view *views; /* one a shard (views.h) */
 	struct ranges holes;       /* region_hole.c */
 	struct leap_region *next;
 };

@@ -102,7 +102,7 @@ void shard_destroy(struct shard *shard)
 	evict_destroy(shard);
 	fetch_destroy(shard);
 	stage_destroy(&shard->stage);
-	mem_free(shard->process_view.history);
+	views_destroy(&shard->views);
 }
 
 int shard_open_lanes(struct shard *shard, uint32_t donor)

@@ -61,7 +61,7 @@ struct shard {
 	struct limbo limbo;
 	struct stage stage;
 	struct windows windows;
-	struct region_view process_view; /* history_key=process */
+	struct views views;
 
 	/* gauges, in pages */
 	uint64_t local, staged, remote, lost;

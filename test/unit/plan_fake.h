@@ -216,7 +216,7 @@ static int tear_down(void **state)
 {
 	plan_forget(&shard, &region);
 	assert_null(view.history);
-	mem_free(shard.process_view.history);
+	mem_free(shard.views.process.history);
 	return 0;
 }
 

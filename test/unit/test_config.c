@@ -276,7 +276,8 @@ static void test_set_and_get(void **state)
 		{"history_size", "4096", "4096"},
 		{"history-size", "2", "2"},
 		{"window_max", "512", "512"},
-		{"history_key", "process", "process"},
+		{"history_key", "thread", "thread"},
+		{"exclude_threads", "gc-*,worker", "gc-*,worker"},
 		{"frontend", "inline", "inline"},
 		{"frontend", "block", "block"},
 		{"mover", "wp", "wp"},
@@ -486,10 +487,11 @@ static void test_options_api(void **state)
 
 static void test_live_options(void **state)
 {
-	static const char *const live[] = {
-		"local",      "prefetch", "prefetching", "hits",    "history_size", "history_split",
-		"window_max", "remote",   "deadline",    "ceiling", "on_loss",      "spin",
-		"limbo",      "recycle",  "log_level",   "rejoin"};
+	static const char *const live[] = {"local",        "prefetch",      "prefetching", "hits",
+					   "history_size", "history_split", "window_max",  "remote",
+					   "deadline",     "ceiling",       "on_loss",     "spin",
+					   "limbo",        "recycle",       "log_level",   "rejoin",
+					   "history_key"};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < COUNT(live); i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/window.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* links: libleap/window.c libleap/views.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
 /* From a fault to a policy's wish: clipping, histories, what the policy is told. */
 #include "test/unit/plan_fake.h"
 
@@ -121,16 +121,16 @@ static void test_histories(void **state)
 	miss(5, 6, 1, 1, &todo);
 	assert_int_equal(fake.inits, 3);
 	assert_ptr_equal(view.ops, &other_policy);
-	assert_null(shard.process_view.history);
+	assert_null(shard.views.process.history);
 	leap.config.history_key = HISTORY_PROCESS;
 	miss(6, 7, 1, 1, &todo);
 	assert_int_equal(fake.inits, 4);
-	assert_non_null(shard.process_view.history);
+	assert_non_null(shard.views.process.history);
 	assert_non_null(first);
 	/* a region that goes takes its own along only */
 	plan_forget(&shard, &region);
 	assert_null(view.history);
-	assert_non_null(shard.process_view.history);
+	assert_non_null(shard.views.process.history);
 }
 
 static void test_automatic_windows(void **state)
