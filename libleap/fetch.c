@@ -106,6 +106,7 @@ void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t i
 	stage_put(&shard->stage, (unsigned)i, 1);
 	shard->staged--;
 	shard->remote++;
+	record_pages(shard, TRACE_RETIRE, region, index, 1);
 	if (page_has(page, PAGE_PREFETCHED)) {
 		record_pages(shard, TRACE_UNUSED, region, index, 1);
 		plan_unused(shard, region, 1);
@@ -387,6 +388,9 @@ unsigned fetch_rescue_extent(struct shard *shard, struct extent *e, uint64_t mas
 			  (size_t)n << LEAP_PAGE_SHIFT, false, false, &done);
 		for (unsigned i = 0; i < done >> LEAP_PAGE_SHIFT; i++, total++)
 			rescued(shard, e, bit + i, true);
+		if (done)
+			record_pages(shard, TRACE_RESCUE, e->region, extent_first_page(e) + bit,
+				     (uint32_t)(done >> LEAP_PAGE_SHIFT));
 	}
 	return total;
 }

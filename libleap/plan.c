@@ -376,6 +376,7 @@ static void shorten(struct shard *shard, struct window *w, const struct prefetch
 		w->marker = nth(plan, brought);
 		w->plan.count = brought + 1;
 	}
+	record_pages(shard, TRACE_SHORT, w->region, w->marker, w->plan.count);
 	lock_release(&shard->lock);
 }
 

@@ -64,8 +64,10 @@ enum trace_op {
 	TRACE_DROP, /* content is gone: unmapped, given up, or it was all zeroes when it was evicted */
 	TRACE_LIMIT,  /* vpn: how many pages may be local from now on */
 	TRACE_LOST,   /* vpn: so many records are missing here */
-	TRACE_RETIRE, /* pages that were evicted left limbo: only a donor has them */
+	TRACE_RETIRE, /* pages left limbo, or the buffer they waited in: only a donor has them */
 	TRACE_COUNT,  /* vpn: a counter of the runtime's at the end, tid: which */
+	TRACE_SHORT, /* there was no room for all of a window: vpn is its marker now, tid how many pages it has */
+	TRACE_RESCUE, /* pages that were in limbo became local with a window */
 	TRACE_OPS,
 };
 

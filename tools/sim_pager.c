@@ -223,10 +223,14 @@ void pager_evict(struct pager *p, uint32_t extent, uint64_t mask)
 void pager_retire(struct pager *p, uint32_t extent, uint64_t mask)
 {
 	struct pager_extent *e = pager_at(p, extent);
+	uint64_t staged = mask & e->staged;
 
 	mask &= e->limbo;
 	leave_limbo(p, e, mask, true);
-	e->remote |= mask;
+	e->staged &= ~staged;
+	p->staged -= count(staged);
+	e->remote |= mask | staged;
+	tell_unused(p, e, staged);
 }
 
 /* The oldest extent goes to limbo. False: there is none. */

@@ -71,7 +71,7 @@ static inline struct pager_extent *pager_at(const struct pager *pager, uint32_t 
 void pager_map(struct pager *pager, uint32_t extent, uint64_t mask);
 /* Their content is gone. */
 void pager_drop(struct pager *pager, uint32_t extent, uint64_t mask);
-/* Local pages go to limbo; pages in limbo become remote: as it was recorded. */
+/* Local pages go to limbo; pages in limbo, or in a buffer, become remote: as it was recorded. */
 void pager_evict(struct pager *pager, uint32_t extent, uint64_t mask);
 void pager_retire(struct pager *pager, uint32_t extent, uint64_t mask);
 /* Room for n pages under the limit. */

@@ -17,67 +17,16 @@
 #include <string.h>
 
 #include "libleap/error.h"
-#include "tools/sim.h"
-#include "tools/sim_cells.h"
-#include "tools/sim_pager.h"
+#include "tools/sim_runtime.h"
 
-#define WINDOWS      64
 #define REGIONS      65536
-#define FAULT_BATCH  64
 #define WINDOW_SLACK 512
 #define CHANGES                                                                      \
 	(1u << TRACE_NEW | 1u << TRACE_DROP | 1u << TRACE_HINT | 1u << TRACE_ISSUE | \
-	 1u << TRACE_EVICT | 1u << TRACE_RETIRE)
+	 1u << TRACE_EVICT | 1u << TRACE_RETIRE | 1u << TRACE_RESCUE)
 #define NOTHING     0
 #define EVERYTHING  UINT32_MAX
 #define STAGE_PAGES 1024 /* buffers for pages that wait unmapped */
-
-struct window {
-	uint32_t extent; /* of the marker; 0: free */
-	uint64_t bit;
-	uint64_t born, born_ns;
-	uint32_t cell;
-	struct prefetch_plan plan; /* in pages of the region */
-};
-
-struct runtime {
-	const struct trace *trace;
-	const struct sim_options *options;
-	const struct prefetcher_ops *ops;
-	struct sim_cells cells;
-	struct pager pager;
-	uint64_t *first; /* page of each region */
-	struct window window[WINDOWS];
-	uint64_t born, now_ns, begin_ns;
-	uint32_t cell;
-	bool recorded; /* evictions are those of the trace */
-	struct todo {
-		struct prefetch_plan plan; /* in pages of the region */
-		uint16_t region;
-		uint32_t cell;
-	} todo[FAULT_BATCH];        /* of faults that were heard together */
-	uint32_t left_extent, left; /* prefetched pages that left with it untouched; not told yet */
-	uint32_t ntodo, at, k;      /* pages of todo[at] before k were brought */
-	bool begun;                 /* todo[at] has its marker */
-	bool staged;                /* markers come with their windows */
-	struct sim_result *result;
-};
-
-/* A page of the region of the current record. */
-struct place {
-	uint32_t extent;
-	uint64_t bit;
-};
-
-static struct sim_metrics *metrics(struct runtime *s, uint32_t cell)
-{
-	return &s->cells.cells[cell].m;
-}
-
-static void *instance(struct runtime *s, uint32_t cell)
-{
-	return s->cells.instances[s->cells.cells[cell].instance];
-}
 
 /* The policy hears of what left with one extent at once, though a trace tells it by runs of pages. */
 static void tell_unused(struct runtime *s)
@@ -100,74 +49,6 @@ static void left_unused(void *context, uint32_t extent, uint32_t count)
 	s->left += count;
 }
 
-static bool locate(struct runtime *s, uint16_t region, uint64_t index, struct place *ret_place)
-{
-	ret_place->extent = pager_extent(&s->pager, region, index / PAGER_EXTENT_PAGES);
-	ret_place->bit = 1ull << index % PAGER_EXTENT_PAGES;
-	return ret_place->extent;
-}
-
-/* Cuts the plan to the stripe about page `index` and makes it one of page indexes. False: nothing is left. */
-static bool clip(struct runtime *s, uint64_t index, struct prefetch_plan *plan)
-{
-	struct sim_bounds b = s->cells.bounds[s->cell];
-	uint64_t begin = index / PAGER_STRIPE_PAGES * PAGER_STRIPE_PAGES;
-	uint64_t end = begin + PAGER_STRIPE_PAGES;
-	uint32_t first = 0, count;
-
-	if (!plan->count || !plan->delta)
-		return false;
-	end = b.end - b.first < end ? b.end - b.first : end;
-	plan->start -= b.first;
-	while (first < plan->count &&
-	       (prefetch_nth(plan, first) < begin || prefetch_nth(plan, first) >= end))
-		first++;
-	if (first == plan->count || (first && plan->nsteps > 1))
-		return false;
-	plan->start += first * (uint64_t)plan->delta;
-	plan->count -= first;
-	for (count = 1; count < plan->count; count++)
-		if (prefetch_nth(plan, count) < begin || prefetch_nth(plan, count) >= end)
-			break;
-	plan->count = count;
-	return true;
-}
-
-static struct window *new_window(struct runtime *s)
-{
-	struct window *w = &s->window[0];
-
-	for (int i = 0; i < WINDOWS && w->extent; i++)
-		if (!s->window[i].extent || s->window[i].born < w->born)
-			w = &s->window[i];
-	if (w->extent)
-		pager_at(&s->pager, w->extent)->marker &= ~w->bit;
-	return w;
-}
-
-/* Which page of the window stays unmapped; 1: none could, 0: done, or -ENOMEM. */
-static int place_marker(struct runtime *s, uint16_t region, const struct prefetch_plan *plan)
-{
-	struct place at = {0};
-	struct window *w;
-
-	for (uint32_t i = 0; i < plan->count; i++) {
-		uint32_t k = (plan->count / 2 + i) % plan->count;
-		struct pager_extent *e;
-
-		if (!locate(s, region, prefetch_nth(plan, k), &at))
-			return -ENOMEM;
-		e = pager_at(&s->pager, at.extent);
-		if (!((e->remote | e->limbo) & at.bit) || e->marker & at.bit)
-			continue;
-		w = new_window(s);
-		e->marker |= at.bit;
-		*w = (struct window){at.extent, at.bit, ++s->born, s->now_ns, s->cell, *plan};
-		return 0;
-	}
-	return 1;
-}
-
 /* Room for n pages; where evictions are recorded, only if this run needs far more than that one. */
 static void make_room(struct runtime *s, uint64_t n)
 {
@@ -183,13 +64,14 @@ static void make_ready(struct runtime *s)
 	make_room(s, s->pager.recycles ? FAULT_BATCH : pager_headroom(&s->pager));
 }
 
-/* What is left to read; pages in limbo are mapped at once. */
+/* What is left to read; pages in limbo are mapped at once, unless they are being written: what a donor that does not answer
+ * at once leaves there, only the trace knows. */
 static uint64_t pick(struct runtime *s, uint32_t extent, uint64_t mask)
 {
 	struct pager_extent *e = pager_at(&s->pager, extent);
 
 	mask &= ~e->marker;
-	if (!s->options->cache && mask & e->limbo)
+	if (!s->options->cache && mask & e->limbo && !(s->recorded && s->staged))
 		pager_map(&s->pager, extent, mask & e->limbo);
 	return mask & e->remote;
 }
@@ -218,18 +100,15 @@ static bool bring(struct runtime *s, uint32_t extent, uint64_t mask)
 	if (s->options->cache) {
 		make_room(s, want);
 		todo = stage(s, e, pick(s, extent, mask));
-	} else if (s->recorded) {
-		make_room(s, want);
-		todo = pick(s, extent, mask);
-		pager_map(&s->pager, extent, todo);
-	} else if (pager_room_for(&s->pager, want) == PAGER_ROOM_RECYCLE) {
-		todo = pick(s, extent, mask);
-		if (!pager_recycle(&s->pager, todo))
+	} else {
+		if (s->recorded)
+			make_room(s, want);
+		else if (pager_room_for(&s->pager, want) == PAGER_ROOM_RECYCLE &&
+			 !pager_recycle(&s->pager, pick(s, extent, mask)))
 			pager_make_room(&s->pager, want);
 		todo = pick(s, extent, mask);
-		pager_map(&s->pager, extent, todo);
-	} else {
-		todo = pick(s, extent, mask);
+		if (s->issued && (todo & s->issued) == s->issued)
+			todo = s->issued;
 		pager_map(&s->pager, extent, todo);
 	}
 	e->prefetched |= todo;
@@ -254,6 +133,16 @@ static struct place next_part(struct runtime *s, const struct todo *todo, uint32
 	return part;
 }
 
+/* The marker came with its window, and waits unmapped. */
+static void stage_marker(struct runtime *s)
+{
+	const struct window *w = s->begun_window;
+	struct pager_extent *e = pager_at(&s->pager, w->extent);
+
+	if (w->extent)
+		stage(s, e, w->bit & e->remote);
+}
+
 /*
  * Goes on with what is to be done about the last faults: as far as there is nothing to read (NOTHING), until pages of that
  * extent were read, or to the end (EVERYTHING).
@@ -268,7 +157,7 @@ static int go_on(struct runtime *s, uint32_t until)
 		if (!s->begun) {
 			s->k = 0;
 			s->begun = true;
-			err = s->options->cache ? 0 : place_marker(s, todo->region, &todo->plan);
+			err = s->options->cache ? 0 : window_open(s, todo->region, &todo->plan);
 		}
 		if (err < 0)
 			return err;
@@ -285,8 +174,26 @@ static int go_on(struct runtime *s, uint32_t until)
 			s->k = k;
 			until = part.extent == until ? NOTHING : until;
 		}
+		if (!err && s->staged && !s->options->cache && s->k == todo->plan.count)
+			stage_marker(s);
 	}
 	s->ntodo = s->at = 0;
+	return 0;
+}
+
+/* The run had no room for the rest of its window, and moved its marker. */
+static int shorten(struct runtime *s, const struct trace_record *r)
+{
+	struct place at;
+	int err = go_on(s, NOTHING);
+
+	if (err || s->at == s->ntodo || !s->begun || s->options->cache)
+		return err;
+	if (!locate(s, r->region, r->vpn - s->first[r->region], &at))
+		return -ENOMEM;
+	window_cut(s, at, r->tid);
+	s->at++;
+	s->begun = false;
 	return 0;
 }
 
@@ -303,35 +210,6 @@ static bool wanted(struct runtime *s, uint32_t extent)
 	return false;
 }
 
-/* Credits the window whose marker this is. False: there is none. */
-static bool credit(struct runtime *s, uint16_t region, struct place at, struct window *ret_window)
-{
-	struct window *w = NULL;
-	struct place page;
-
-	pager_at(&s->pager, at.extent)->marker &= ~at.bit;
-	for (int i = 0; i < WINDOWS && !w; i++)
-		if (s->window[i].extent == at.extent && s->window[i].bit == at.bit)
-			w = &s->window[i];
-	if (!w)
-		return false;
-	*ret_window = *w;
-	w->extent = 0;
-	for (uint32_t k = 0; k < ret_window->plan.count; k++) {
-		struct pager_extent *e;
-
-		if (!locate(s, region, prefetch_nth(&ret_window->plan, k), &page))
-			return false;
-		e = pager_at(&s->pager, page.extent);
-		if (!(e->prefetched & page.bit))
-			continue;
-		e->prefetched &= ~page.bit;
-		metrics(s, ret_window->cell)->hits++;
-		hist_add(&s->result->issue, s->now_ns - ret_window->born_ns);
-	}
-	return true;
-}
-
 /* Tells the policy of the touch. Its wish, in pages of the region, has count 0 if there is none. */
 static void consult(struct runtime *s, const struct trace_record *r, struct place at,
 		    struct prefetch_plan *ret_plan)
@@ -343,7 +221,7 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 
 	access.write = r->op == TRACE_WRITE_FAULT || r->flags & TRACE_RECORD_WRITE;
 	if (e->marker & at.bit) {
-		if (!credit(s, r->region, at, &w))
+		if (!window_credit(s, r->region, at, &w))
 			return;
 		w.plan.start += s->first[r->region];
 		access.kind = PREFETCH_MARKER;
@@ -358,7 +236,7 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 	}
 	tell_unused(s);
 	s->ops->access(instance(s, s->cell), &access, ret_plan);
-	if (access.kind == PREFETCH_HIT || !clip(s, index, ret_plan))
+	if (access.kind == PREFETCH_HIT || !window_clip(s, index, ret_plan))
 		ret_plan->count = 0;
 }
 
@@ -382,7 +260,7 @@ static int touch(struct runtime *s, const struct trace_record *r)
 		return 0;
 	m = metrics(s, s->cell);
 	marker = e->marker & at.bit;
-	if (!((e->limbo | e->staged) & at.bit) && !(marker && s->staged)) {
+	if (!((e->limbo | e->staged) & at.bit) && !(s->staged && (marker || r->op == TRACE_HIT))) {
 		m->misses++;
 		m->stall_ns += o->latency_ns + o->service_ns;
 	}
@@ -397,13 +275,34 @@ static int touch(struct runtime *s, const struct trace_record *r)
 	return err;
 }
 
+/* All pages of the extent that the run asked for at once: records of neighbours follow each other. */
+static uint64_t issued(struct runtime *s, uint32_t extent, uint64_t mask)
+{
+	const struct trace_record *end = s->trace->records + s->trace->header.n_records;
+
+	for (const struct trace_record *r = s->record + 1; r < end; r++) {
+		uint64_t index = r->vpn - s->first[s->record->region];
+		struct place at;
+
+		if (r->op != TRACE_ISSUE || r->region != s->record->region ||
+		    !locate(s, r->region, index, &at) || at.extent != extent)
+			break;
+		for (uint32_t i = 0; i < trace_pages(r) && at.bit << i; i++)
+			mask |= at.bit << i;
+	}
+	return mask;
+}
+
 static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64_t mask)
 {
 	int err = s->recorded && op != TRACE_NEW ? go_on(s, NOTHING) : 0;
 	struct pager_extent *e = pager_at(&s->pager, extent);
 
-	if (!err && s->recorded && op == TRACE_ISSUE && wanted(s, extent))
+	if (!err && s->recorded && op == TRACE_ISSUE && wanted(s, extent)) {
+		s->issued = issued(s, extent, mask);
 		err = go_on(s, extent);
+		s->issued = 0;
+	}
 	e = pager_at(&s->pager, extent);
 	switch (op) {
 	case TRACE_NEW:
@@ -416,6 +315,11 @@ static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64
 		break;
 	case TRACE_HINT:
 		bring(s, extent, mask);
+		break;
+	case TRACE_RESCUE:
+		if (s->recorded && s->staged)
+			pager_map(&s->pager, extent, mask & e->limbo);
+		e->recorded |= mask;
 		break;
 	case TRACE_ISSUE:
 		e->recorded |= mask;
@@ -471,12 +375,13 @@ static int replay(struct runtime *s)
 		bool changes = CHANGES & 1u << r->op;
 		int err = 0;
 
+		s->record = r;
 		if (!i)
 			s->begin_ns = r->t_ns;
 		s->now_ns = r->t_ns;
 		if (r->op == TRACE_LIMIT && s->options->recorded_limit)
 			s->pager.limit = r->vpn;
-		if (trace_is_access(r) || changes)
+		if (trace_is_access(r) || changes || r->op == TRACE_SHORT)
 			err = find_cell(s, r);
 		if (!err && trace_is_access(r) && !(r->flags & TRACE_RECORD_SAME)) {
 			uint32_t cell = s->cell;
@@ -490,6 +395,8 @@ static int replay(struct runtime *s)
 			err = touch(s, r);
 		else if (!err && changes)
 			err = change(s, r);
+		else if (!err && r->op == TRACE_SHORT && s->recorded)
+			err = shorten(s, r);
 		if (err)
 			return err;
 	}

@@ -51,6 +51,12 @@ void recorder_emit_mask(struct recorder_ring *ring, enum trace_op op, const stru
 	fail_msg("nothing is recorded here");
 }
 
+void recorder_emit(struct recorder_ring *ring, enum trace_op op, const struct leap_region *r,
+		   size_t index, uint32_t tid, unsigned flags)
+{
+	fail_msg("nothing is recorded here");
+}
+
 static size_t policy_bytes(const struct prefetch_params *params)
 {
 	return 16 + params->window_max;
