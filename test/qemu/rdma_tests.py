@@ -280,6 +280,13 @@ def memlock(here):
         raise Failure("no sentence names the limit")
 
 
+def ipv6(here):
+    with Donor(here, "rdma://[fd00::12]:9406", memory="256M") as donor:
+        if "rdma://[fd00::12]:9406" not in donor.ready:
+            raise Failure("it is not ready there: " + donor.ready)
+        here.run(here.test("rdma_client"), "cycles", "1", "rdma://[fd00::12]:9406")
+
+
 def resources(here):
     """What the device holds, as `rdma resource` counts it."""
     text = here.run("rdma", "resource", "show")
@@ -420,6 +427,7 @@ def every(here, stress, program):
              Test("rdma_dead_donor", 90, dead_donor, here), Test("rdma_move", 60, move, here), Test("rdma_quarter", 90, quarter, here),
              Test("rdma_rejoin", 90, rejoin, here), Test("rdma_figures", 90, figures, here),
              Test("rdma_short_form", 60, short_form, here), Test("rdma_memlock", 30, memlock, here),
+             Test("rdma_ipv6", 30, ipv6, here),
              Test("rdma_device_option", 60, device_option, here), Test("rdma_steps", 90, steps, here)]
     found += [Test("rdma_" + name, 90, over, here, HOSTS, program, name, 25, "--donors", DONORS)
               for name in ("sort", "sqlite", "redis")]
