@@ -36,7 +36,7 @@ struct config {
 	enum config_on_loss on_loss;
 
 	char prefetch[256]; /* policy; default majority */
-	bool prefetching;  /* default on */
+	bool prefetching;   /* default on */
 	enum config_hits hits;
 	uint32_t history_size, history_split;
 	uint32_t window_max; /* 0 = auto: 512 in marker mode, 8 in cache mode */

@@ -178,7 +178,7 @@ static int load(const char *path, const struct replay_future **ret_future)
 	size_t bytes;
 	int err = map_file(path, &f);
 
-	if (err)
+	if (!f.header)
 		return err;
 	bytes = sizeof(*future) + f.header->n_regions * sizeof(future->region[0]);
 	future = mem_map(bytes);

@@ -296,7 +296,7 @@ static uint64_t issued(struct runtime *s, uint32_t extent, uint64_t mask)
 static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64_t mask)
 {
 	int err = s->recorded && op != TRACE_NEW ? go_on(s, NOTHING) : 0;
-	struct pager_extent *e = pager_at(&s->pager, extent);
+	struct pager_extent *e;
 
 	if (!err && s->recorded && op == TRACE_ISSUE && wanted(s, extent)) {
 		s->issued = issued(s, extent, mask);

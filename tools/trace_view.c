@@ -170,6 +170,8 @@ static void print_groups(FILE *out, const struct view *v, struct groups *g, bool
 {
 	char label[48], name[24];
 
+	if (!g->n)
+		return;
 	qsort(g->group, g->n, sizeof(*g->group), compare_groups);
 	g->last = 0;
 	fprintf(out, "\n%-26s %10s %10s %10s %10s %10s\n", threads ? "by thread" : "by region",

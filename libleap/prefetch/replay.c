@@ -76,7 +76,7 @@ static uint32_t lower_bound(const struct replay_region *f, uint32_t page, uint32
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2, pos = f->order[mid];
 
-		if (f->page[pos] < page || (f->page[pos] == page && pos < at))
+		if (f->page[pos] < page || (pos < at && f->page[pos] == page))
 			lo = mid + 1;
 		else
 			hi = mid;

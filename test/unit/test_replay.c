@@ -23,15 +23,22 @@
 
 static char path[64];
 
-static void write_trace(const struct trace_header *h, const struct trace_record *records)
+static FILE *new_file(void)
 {
-	struct trace_region regions[2] = {{.id = 1, .first_vpn = 5, .pages = 10},
-					  {.id = ID, .first_vpn = THEN, .pages = 100000}};
 	FILE *out;
 
 	strcpy(path, "/tmp/leap-test-replay-XXXXXX");
 	out = fdopen(mkstemp(path), "w");
 	assert_non_null(out);
+	return out;
+}
+
+static void write_trace(const struct trace_header *h, const struct trace_record *records)
+{
+	struct trace_region regions[2] = {{.id = 1, .first_vpn = 5, .pages = 10},
+					  {.id = ID, .first_vpn = THEN, .pages = 100000}};
+	FILE *out = new_file();
+
 	assert_int_equal(fwrite(h, sizeof(*h), 1, out), 1);
 	assert_int_equal(fwrite(regions, sizeof(regions), 1, out), 1);
 	fwrite(records, sizeof(*records), h->n_records, out);
@@ -187,6 +194,7 @@ static void test_falls_back(void **ignored)
 {
 	struct prefetch_params params = {.history_size = 32, .history_split = 8, .window_max = 512};
 	void *majority = calloc(1, prefetcher_majority.state_bytes(&params));
+	struct prefetch_plan plan;
 	uint32_t pages[200];
 	void *state;
 
@@ -196,8 +204,9 @@ static void test_falls_back(void **ignored)
 	assert_int_equal(prefetcher_majority.init(majority, &params), 0);
 	for (uint32_t i = 0; i < 50; i++) {
 		struct prefetch_access a = {.kind = PREFETCH_MISS, .page = NOW + 70000 + 5 * i};
-		struct prefetch_plan wish = {0}, plan = miss(state, 70000 + 5 * i);
+		struct prefetch_plan wish = {0};
 
+		plan = miss(state, 70000 + 5 * i);
 		prefetcher_majority.access(majority, &a, &wish);
 		assert_memory_equal(&plan, &wish, sizeof(plan));
 		assert_true(i < 10 || plan.count > 0);
@@ -206,8 +215,7 @@ static void test_falls_back(void **ignored)
 	for (uint32_t i = 100; i < 120; i++)
 		miss(state, pages[i]);
 	free(majority);
-	struct prefetch_plan plan = miss(state, pages[120]);
-
+	plan = miss(state, pages[120]);
 	check_pages(&plan, &pages[121], PREFETCH_STEPS_MAX);
 	free(state);
 }
@@ -245,19 +253,17 @@ static void test_bad_files(void **ignored)
 	/* a header that promises more than there is, and others */
 	h.n_records = 1ull << 60;
 	for (int i = 0; i < 4; i++) {
-		write_trace(&(struct trace_header){0}, NULL);
-		unlink(path);
-		if (i == 1)
-			h = header(0), h.version = 2;
-		if (i == 2)
-			h = header(0), h.records_at = 8;
-		if (i == 3)
-			h = header(0), h.n_regions = 1u << 20;
-		struct trace_header whole = h;
-		FILE *out = fopen(path, "w");
+		FILE *out = new_file();
 
-		assert_non_null(out);
-		assert_int_equal(fwrite(&whole, sizeof(whole), 1, out), 1);
+		if (i)
+			h = header(0);
+		if (i == 1)
+			h.version = 2;
+		if (i == 2)
+			h.records_at = 8;
+		if (i == 3)
+			h.n_regions = 1u << 20;
+		assert_int_equal(fwrite(&h, sizeof(h), 1, out), 1);
 		fclose(out);
 		snprintf(name, sizeof(name), "replay:%s", path);
 		assert_int_equal(policy_open(name, &ops, &future), -EINVAL);
