@@ -46,9 +46,9 @@ static void change_memory(uint64_t seed)
 	CHECK(more != MAP_FAILED);
 	CHECK_ZERO(more + len, PAGE);
 	CHECK(!munmap(more, 2 * len));
-	heap = realloc(heap, 2 * len);
-	CHECK(heap[len - 1] == (char)seed);
-	free(heap);
+	more = realloc(heap, 2 * len);
+	CHECK(more && more[len - 1] == (char)seed);
+	free(more);
 }
 
 /* The child goes on with the stack. */

@@ -93,7 +93,7 @@ void evict_undo(struct shard *s, struct extent *e, uint32_t slot, unsigned i)
 
 uint64_t evict_find_slots(struct shard *s, struct extent *e, uint32_t slot, uint64_t dirty)
 {
-	uint32_t slots[EXTENT_PAGES] = {0}, order[EXTENT_PAGES];
+	uint32_t slots[EXTENT_PAGES] = {0}, order[EXTENT_PAGES] = {0};
 	uint64_t served = slots_take(&s->leap->slabs, 0, dirty, slots);
 	unsigned n = 0;
 
