@@ -244,7 +244,7 @@ static int touch_prefetched(struct sim *s, const struct trace_record *r, uint32_
 {
 	struct prefetch_access access = {.kind = PREFETCH_HIT};
 	struct node *n = node_at(s, index);
-	struct sim_metrics *m = metrics(s, s->cell);
+	struct sim_metrics *m;
 	uint64_t ready_ns = n->ready_ns;
 	bool marker = n->marker;
 	int err = 0;
