@@ -36,7 +36,7 @@ ctl 1 'below the minimum; give at least 8M' "$holder" local=1K
 ctl 1 'frontend can only be given when the session is opened' "$holder" frontend=busy
 ctl 1 "no option 'locol'; did you mean 'local'" "$holder" locol=1G
 ctl 1 "no option 'locol'" "$holder" locol
-ctl 1 "unknown prefetch policy 'x': one of" "$holder" prefetch=x
+ctl 1 "there is no policy 'x'; take one of" "$holder" prefetch=x
 ctl 1 'below the minimum' "$holder" local=32M local=1K local=40M
 ctl 0 '^local=32M$' "$holder" local
 
