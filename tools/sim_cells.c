@@ -8,6 +8,29 @@
 
 #include "libleap/error.h"
 
+static bool within(struct sim_bounds bounds, uint64_t page)
+{
+	return page >= bounds.first && page < bounds.end;
+}
+
+bool bounds_clip(struct sim_bounds bounds, struct prefetch_plan *plan)
+{
+	uint32_t first = 0, count;
+
+	if (!plan->count || !plan->delta)
+		return false;
+	while (first < plan->count && !within(bounds, prefetch_nth(plan, first)))
+		first++;
+	if (first == plan->count || (first && plan->nsteps > 1))
+		return false;
+	plan->start += first * (uint64_t)plan->delta;
+	plan->count -= first;
+	for (count = 1; count < plan->count && within(bounds, prefetch_nth(plan, count)); count++)
+		;
+	plan->count = count;
+	return true;
+}
+
 #define INDEX_START 64
 
 static int no_memory(void)

@@ -5,6 +5,7 @@
 #ifndef LEAP_TOOLS_SIM_CELLS_H
 #define LEAP_TOOLS_SIM_CELLS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tools/sim.h"
@@ -12,6 +13,9 @@
 struct sim_bounds {
 	uint64_t first, end; /* pages of a region */
 };
+
+/* Cuts the plan to the pages. False: nothing is left. */
+bool bounds_clip(struct sim_bounds bounds, struct prefetch_plan *plan);
 
 struct sim_cells {
 	const struct prefetcher_ops *ops; /* NULL: the oracle */

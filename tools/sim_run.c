@@ -148,28 +148,6 @@ static void prefetch(struct sim *s, uint32_t index, uint64_t when_ns)
 		evict(s);
 }
 
-/* Cuts the plan to the region. False: nothing is left. */
-static bool clip(struct sim *s, struct prefetch_plan *plan)
-{
-	struct sim_bounds b = s->cells.bounds[s->cell];
-	uint32_t first = 0, count;
-
-	if (!plan->count || !plan->delta)
-		return false;
-	while (first < plan->count &&
-	       (prefetch_nth(plan, first) < b.first || prefetch_nth(plan, first) >= b.end))
-		first++;
-	if (first == plan->count || (first && plan->nsteps > 1))
-		return false;
-	plan->start += first * (uint64_t)plan->delta;
-	plan->count -= first;
-	for (count = 1; count < plan->count; count++)
-		if (prefetch_nth(plan, count) < b.first || prefetch_nth(plan, count) >= b.end)
-			break;
-	plan->count = count;
-	return true;
-}
-
 /* The page at or behind the middle of the window that is not there becomes its marker. False: all are. */
 static bool place_marker(struct sim *s, const struct prefetch_plan *plan)
 {
@@ -195,7 +173,8 @@ static bool place_marker(struct sim *s, const struct prefetch_plan *plan)
 
 static int execute(struct sim *s, struct prefetch_plan *plan, uint64_t when_ns)
 {
-	if (!clip(s, plan) || (!s->options->cache && !place_marker(s, plan)))
+	if (!bounds_clip(s->cells.bounds[s->cell], plan) ||
+	    (!s->options->cache && !place_marker(s, plan)))
 		return 0;
 	for (uint32_t k = 0; k < plan->count; k++) {
 		uint32_t index = memory_node(&s->memory, prefetch_nth(plan, k));

@@ -9,24 +9,10 @@ bool window_clip(struct runtime *s, uint64_t index, struct prefetch_plan *plan)
 	struct sim_bounds b = s->cells.bounds[s->cell];
 	uint64_t begin = index / PAGER_STRIPE_PAGES * PAGER_STRIPE_PAGES;
 	uint64_t end = begin + PAGER_STRIPE_PAGES;
-	uint32_t first = 0, count;
 
-	if (!plan->count || !plan->delta)
-		return false;
 	end = b.end - b.first < end ? b.end - b.first : end;
 	plan->start -= b.first;
-	while (first < plan->count &&
-	       (prefetch_nth(plan, first) < begin || prefetch_nth(plan, first) >= end))
-		first++;
-	if (first == plan->count || (first && plan->nsteps > 1))
-		return false;
-	plan->start += first * (uint64_t)plan->delta;
-	plan->count -= first;
-	for (count = 1; count < plan->count; count++)
-		if (prefetch_nth(plan, count) < begin || prefetch_nth(plan, count) >= end)
-			break;
-	plan->count = count;
-	return true;
+	return bounds_clip((struct sim_bounds){begin, end}, plan);
 }
 
 static struct window *new_window(struct runtime *s)
