@@ -64,16 +64,25 @@ static void make_ready(struct runtime *s)
 	make_room(s, s->pager.recycles ? FAULT_BATCH : pager_headroom(&s->pager));
 }
 
-/* What is left to read; pages in limbo are mapped at once, unless they are being written: what a donor that does not answer
- * at once leaves there, only the trace knows. */
+/* What is left to read. */
 static uint64_t pick(struct runtime *s, uint32_t extent, uint64_t mask)
+{
+	const struct pager_extent *e = pager_at(&s->pager, extent);
+
+	return mask & ~e->marker & e->remote;
+}
+
+/*
+ * Pages in limbo are mapped at once. Where the run asked for the extent, too, or its donors left pages in limbo that are being
+ * written, only the trace knows which (TRACE_RESCUE): the run looks at its pages before it makes room for
+ * them, and what goes to limbo meanwhile may stay there.
+ */
+static void rescue(struct runtime *s, uint32_t extent, uint64_t mask)
 {
 	struct pager_extent *e = pager_at(&s->pager, extent);
 
-	mask &= ~e->marker;
-	if (!s->options->cache && mask & e->limbo && !(s->recorded && s->staged))
-		pager_map(&s->pager, extent, mask & e->limbo);
-	return mask & e->remote;
+	if (!s->options->cache && !(s->recorded && (s->staged || s->issued)))
+		pager_map(&s->pager, extent, mask & ~e->marker & e->limbo);
 }
 
 /* Fetched pages that stay unmapped, as far as there are buffers. */
@@ -95,6 +104,7 @@ static bool bring(struct runtime *s, uint32_t extent, uint64_t mask)
 	uint64_t todo = pick(s, extent, mask);
 	unsigned want = (unsigned)__builtin_popcountll(todo);
 
+	rescue(s, extent, mask);
 	if (!todo)
 		return true;
 	if (s->options->cache) {
@@ -106,6 +116,7 @@ static bool bring(struct runtime *s, uint32_t extent, uint64_t mask)
 		else if (pager_room_for(&s->pager, want) == PAGER_ROOM_RECYCLE &&
 			 !pager_recycle(&s->pager, pick(s, extent, mask)))
 			pager_make_room(&s->pager, want);
+		rescue(s, extent, mask);
 		todo = pick(s, extent, mask);
 		if (s->issued && (todo & s->issued) == s->issued)
 			todo = s->issued;
@@ -317,7 +328,7 @@ static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64
 		bring(s, extent, mask);
 		break;
 	case TRACE_RESCUE:
-		if (s->recorded && s->staged)
+		if (s->recorded)
 			pager_map(&s->pager, extent, mask & e->limbo);
 		e->recorded |= mask;
 		break;
