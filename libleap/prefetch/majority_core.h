@@ -15,7 +15,8 @@
  *
  * Where the paper leaves a choice:
  *   - the trend is looked for at every miss, also while prefetching is suspended (else it would never resume);
- *     "follows the trend" means: its own step equals the trend found, or the last trend if there is none now;
+ *     "follows the trend" means: its own step equals the trend found now. Where there is none nothing follows it,
+ *     and a window that had no hits ends there;
  *   - only differences that were recorded vote; a window larger than the fill is skipped; the last window
  *     is cut to H when H is no multiple of the first;
  *   - an access to the same page as the last one (a fault that was retried) is not an access;
@@ -248,7 +249,7 @@ static inline void majority_miss(struct majority *m, uint64_t page,
 	found = majority_trend(m);
 	if (found)
 		m->trend = found;
-	window = majority_window_size(m, m->trend && delta == m->trend);
+	window = majority_window_size(m, found && delta == found);
 	m->last_window = window;
 	if (window && m->trend) {
 		if (found || !m->around_both)

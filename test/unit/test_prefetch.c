@@ -316,6 +316,24 @@ static void test_no_trend_now(void **state)
 	}
 }
 
+/* A step along the last trend, once that is none any more, and without hits: nothing follows it. */
+static void test_no_trend_is_not_followed(void **state)
+{
+	struct majority *m = new_core(4, 1, 8);
+	struct majority_window window;
+
+	for (uint64_t page = 1000; page <= 1040; page += 10)
+		majority_miss(m, page, &window);
+	assert_int_equal(window.count, 1);
+	for (uint64_t i = 0; i < 4; i++)
+		majority_miss(m, 5000 + i * i * 100, &window);
+	assert_int_equal(window.count, 0);
+	majority_miss(m, 5910, &window);
+	assert_int_equal(majority_newest(m, 0), 10);
+	assert_int_equal(majority_trend(m), NONE);
+	assert_int_equal(window.count, 0);
+}
+
 /* Plans stay inside the address space. */
 static void test_edges_of_the_address_space(void **state)
 {
@@ -530,6 +548,7 @@ int main(void)
 		cmocka_unit_test(test_unused_pages_shrink_marker_windows),
 		cmocka_unit_test(test_some_waste_does_not_shrink),
 		cmocka_unit_test(test_no_trend_now),
+		cmocka_unit_test(test_no_trend_is_not_followed),
 		cmocka_unit_test(test_edges_of_the_address_space),
 		cmocka_unit_test(test_parameters_out_of_range),
 		cmocka_unit_test(test_readahead_parameters),
