@@ -53,7 +53,7 @@ const struct config_option config_table[] = {
 	  "sigbus", CONFIG_ENUM, true, AT(on_loss), 0, 0, "sigbus|abort" },
 	{ "prefetch", "POLICY",
 	  "prefetch policy: none, nextn, stride, readahead, vma-readahead, majority, streams, adaptive, replay:FILE",
-	  "majority", CONFIG_TEXT, true, AT(prefetch), 1, 0, NULL },
+	  "adaptive", CONFIG_TEXT, true, AT(prefetch), 1, 0, NULL },
 	{ "prefetching", "SWITCH",
 	  "whether pages are fetched ahead of their use",
 	  "on", CONFIG_BOOL, true, AT(prefetching), 0, 0, NULL },

@@ -9,10 +9,8 @@
 #include "libleap/session.h"
 #include "libleap/util/mem.h"
 
-#define WINDOW_AUTO_MARKER 512
-#define WINDOW_AUTO_CACHE  8
-#define RECYCLE_WORTH      32   /* pages of an extent */
-#define RECYCLE_NEAR       1024 /* pages left in the budget */
+#define RECYCLE_WORTH 32   /* pages of an extent */
+#define RECYCLE_NEAR  1024 /* pages left in the budget */
 
 static uint64_t vpn(const struct leap_region *region, size_t index)
 {
@@ -22,19 +20,6 @@ static uint64_t vpn(const struct leap_region *region, size_t index)
 static bool cache_mode(const struct shard *shard)
 {
 	return shard->leap->config.hits == HITS_CACHE;
-}
-
-static struct prefetch_params params_of(const struct config *config)
-{
-	uint32_t window = config->window_max;
-
-	if (!window)
-		window = config->hits == HITS_CACHE ? WINDOW_AUTO_CACHE : WINDOW_AUTO_MARKER;
-	return (struct prefetch_params){
-		.history_size = config->history_size,
-		.history_split = config->history_split,
-		.window_max = window,
-	};
 }
 
 /* The history, made at first use and anew when the policy was changed. NULL: no prefetching. */
@@ -50,7 +35,7 @@ static void *history(struct shard *shard, struct leap_region *region, struct reg
 		return NULL;
 	if (view->history && view->ops == ops && view->generation == leap->prefetch_generation)
 		return view->history;
-	params = params_of(&leap->config);
+	params = views_params(&leap->config);
 	mem_free(view->history);
 	view->history = mem_alloc(ops->state_bytes(&params));
 	view->ops = ops;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "libleap/prefetch/prefetch.h"
 #include "libleap/session.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/mem.h"
@@ -12,7 +13,22 @@
 
 #define NAME_AGAIN \
 	4096 /* accesses after which a thread's name is read again: most are named after they began */
-#define NAME_BYTES 16
+#define NAME_BYTES         16
+#define WINDOW_AUTO_MARKER 512
+#define WINDOW_AUTO_CACHE  8
+
+struct prefetch_params views_params(const struct config *config)
+{
+	uint32_t window = config->window_max;
+
+	if (!window)
+		window = config->hits == HITS_CACHE ? WINDOW_AUTO_CACHE : WINDOW_AUTO_MARKER;
+	return (struct prefetch_params){
+		.history_size = config->history_size,
+		.history_split = config->history_split,
+		.window_max = window,
+	};
+}
 
 /* NAME, or a beginning followed by '*'. */
 static bool matches(const char *pattern, size_t len, const char *name)
@@ -100,6 +116,27 @@ static struct thread_view *thread_view(struct shard *shard, uint32_t thread)
 	return t;
 }
 
+/* The region's own, or that of all small ones. */
+static struct region_view *region_view(struct shard *shard, struct leap_region *region)
+{
+	struct region_view *view = &region->views[shard->index];
+	const struct leap *leap = shard->leap;
+	const struct prefetcher_ops *ops = __atomic_load_n(&leap->prefetcher, __ATOMIC_ACQUIRE);
+
+	if (view->ops != ops || view->generation != leap->prefetch_generation) {
+		struct prefetch_params params = views_params(&leap->config);
+
+		view->small = prefetch_is_small(ops, &params, region->npages);
+		if (view->small) {
+			mem_free(view->history);
+			view->history = NULL;
+			view->ops = ops;
+			view->generation = leap->prefetch_generation;
+		}
+	}
+	return view->small ? &shard->views.small : view;
+}
+
 struct region_view *views_find(struct shard *shard, struct leap_region *region, uint32_t thread)
 {
 	const struct config *config = &shard->leap->config;
@@ -116,7 +153,7 @@ struct region_view *views_find(struct shard *shard, struct leap_region *region, 
 	case HISTORY_THREAD:
 		return &t->view;
 	default:
-		return &region->views[shard->index];
+		return region_view(shard, region);
 	}
 }
 
@@ -128,13 +165,14 @@ struct region_view *views_of_unused(struct shard *shard, struct leap_region *reg
 	case HISTORY_THREAD: /* the page does not tell; the one that asked last is as good as any */
 		return shard->views.last ? &shard->views.last->view : NULL;
 	default:
-		return &region->views[shard->index];
+		return region_view(shard, region);
 	}
 }
 
 void views_destroy(struct views *views)
 {
 	mem_free(views->process.history);
+	mem_free(views->small.history);
 	for (unsigned i = 0; views->threads && i < VIEW_THREADS; i++)
 		mem_free(views->threads[i].view.history);
 	mem_free(views->threads);

@@ -2,7 +2,8 @@
 /*
  * views.h - whose history an access belongs to: its region's, the process's, or its thread's (option history_key), or
  * nobody's: threads can be left out by name (option exclude_threads), such as a garbage collector's, whose
- * accesses say nothing about what the program does next.
+ * accesses say nothing about what the program does next. Regions that are too small for a history of their own have
+ * one together (prefetch_is_small()).
  *
  * Fault role, shard lock held.
  */
@@ -12,15 +13,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "libleap/prefetch/prefetch.h"
+
+struct config;
 struct leap_region;
-struct prefetcher_ops;
 struct shard;
 
 /* The prefetcher's state for one key. */
 struct region_view {
 	void *history;                    /* made at first use (plan.c) */
-	const struct prefetcher_ops *ops; /* that made it */
+	const struct prefetcher_ops *ops; /* that made it, or for which the region is small */
 	uint32_t generation;              /* of the parameters */
+	bool small;                       /* a region's that has none of its own */
 };
 
 #define VIEW_THREADS \
@@ -35,11 +39,14 @@ struct thread_view {
 
 struct views {
 	struct region_view process;
+	struct region_view small;    /* of all small regions */
 	struct thread_view *threads; /* VIEW_THREADS; NULL until one is asked for */
 	struct thread_view *last;
 	uint64_t heard;
 };
 
+/* What policies are given under this configuration. */
+struct prefetch_params views_params(const struct config *config);
 /* NULL: the thread's accesses are not looked at, or there is no memory. */
 struct region_view *views_find(struct shard *shard, struct leap_region *region, uint32_t thread);
 /* Whose prefetches those of the region that nobody touched were, as far as known. NULL: unknown. */

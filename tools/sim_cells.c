@@ -31,7 +31,8 @@ bool bounds_clip(struct sim_bounds bounds, struct prefetch_plan *plan)
 	return true;
 }
 
-#define INDEX_START 64
+#define INDEX_START   64
+#define SMALL_REGIONS UINT64_MAX /* key of what they have together */
 
 static int no_memory(void)
 {
@@ -88,13 +89,16 @@ static int new_instance(struct sim_cells *c, uint64_t key, uint16_t region, uint
 	return err;
 }
 
-static int find_instance(struct sim_cells *c, uint16_t region, uint64_t first_page, uint32_t thread,
-			 uint32_t *ret_instance)
+static int find_instance(struct sim_cells *c, uint16_t region, struct sim_bounds bounds,
+			 uint32_t thread, uint32_t *ret_instance)
 {
 	uint64_t key = 0;
 
 	if (c->options->key == SIM_REGION)
-		key = region;
+		key = c->ops && prefetch_is_small(c->ops, &c->options->params,
+						  bounds.end - bounds.first)
+			      ? SMALL_REGIONS
+			      : region;
 	else if (c->options->key == SIM_THREAD)
 		key = (uint64_t)thread << 16 | region;
 	for (uint32_t i = 0; i < c->ninstances; i++)
@@ -102,7 +106,7 @@ static int find_instance(struct sim_cells *c, uint16_t region, uint64_t first_pa
 			*ret_instance = i;
 			return 0;
 		}
-	return new_instance(c, key, region, first_page, ret_instance);
+	return new_instance(c, key, region, bounds.first, ret_instance);
 }
 
 static uint32_t *find(const struct sim_cells *c, uint32_t *index, uint32_t size, uint16_t region,
@@ -169,7 +173,7 @@ int cells_find(struct sim_cells *c, const struct trace *trace, uint16_t region, 
 	}
 	c->cells[n] = (struct sim_cell){.region = region, .thread = thread};
 	c->bounds[n] = bounds_of(trace, region);
-	err = find_instance(c, region, c->bounds[n].first, thread, &c->cells[n].instance);
+	err = find_instance(c, region, c->bounds[n], thread, &c->cells[n].instance);
 	if (err)
 		return err;
 	c->ncells++;

@@ -40,6 +40,34 @@ static void test_many(void **state)
 	free(r);
 }
 
+/* Local memory that the pager takes for many small regions that were all read once. */
+static uint64_t overhead(const char *prefetch)
+{
+	enum { N = 500, PAGES = 256 };
+	struct leap *leap = session("local=64M", prefetch, NULL);
+	struct leap_region *r[N];
+	uint64_t bytes;
+
+	for (size_t i = 0; i < N; i++) {
+		assert_ok(leap_region_create(leap, PAGES * PAGE, &r[i]));
+		range_write(leap_region_addr(r[i]), PAGES, i);
+	}
+	for (size_t i = 0; i < N; i++)
+		range_check(leap_region_addr(r[i]), PAGES, i);
+	bytes = stats(leap).overhead_bytes;
+	assert_ok(leap_close(leap));
+	return bytes;
+}
+
+/* What is remembered of accesses is in proportion to the pages, not to the regions. */
+static void test_many_histories(void **state)
+{
+	uint64_t none = overhead("prefetch=none");
+
+	assert_in_range(overhead("prefetch=adaptive"), none, none + MIB);
+	assert_in_range(overhead("prefetch=majority"), none, none + MIB);
+}
+
 /* A region that ends in the middle of an extent, and one of a single page. */
 static void test_odd_sizes(void **state)
 {
@@ -135,9 +163,9 @@ static void test_two_sessions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_many),         cmocka_unit_test(test_odd_sizes),
-		cmocka_unit_test(test_adopt),        cmocka_unit_test(test_bad_arguments),
-		cmocka_unit_test(test_two_sessions),
+		cmocka_unit_test(test_many),          cmocka_unit_test(test_many_histories),
+		cmocka_unit_test(test_odd_sizes),     cmocka_unit_test(test_adopt),
+		cmocka_unit_test(test_bad_arguments), cmocka_unit_test(test_two_sessions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

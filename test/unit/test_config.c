@@ -232,7 +232,7 @@ static void test_defaults(void **state)
 	assert_true(c.deadline_ns == 5000000000);
 	assert_int_equal(c.ceiling_percent, 25);
 	assert_int_equal(c.on_loss, ON_LOSS_SIGBUS);
-	assert_string_equal(c.prefetch, "majority");
+	assert_string_equal(c.prefetch, "adaptive");
 	assert_true(c.prefetching && c.recycle && c.remote && c.loop_compress && c.io_uring &&
 		    c.publish);
 	assert_false(c.follow_exec);

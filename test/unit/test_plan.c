@@ -137,11 +137,11 @@ static void test_automatic_windows(void **state)
 {
 	struct config config = {.hits = HITS_MARKER};
 
-	assert_int_equal(params_of(&config).window_max, 512);
+	assert_int_equal(views_params(&config).window_max, 512);
 	config.hits = HITS_CACHE;
-	assert_int_equal(params_of(&config).window_max, 8);
+	assert_int_equal(views_params(&config).window_max, 8);
 	config.window_max = 33;
-	assert_int_equal(params_of(&config).window_max, 33);
+	assert_int_equal(views_params(&config).window_max, 33);
 }
 
 static void test_unused(void **state)

@@ -18,14 +18,31 @@ static struct shard shard;
 static struct leap_region a, b;
 static struct region_view views_a[2], views_b[2];
 
+static size_t state_bytes(const struct prefetch_params *params)
+{
+	return 100 * params->history_size;
+}
+
+static void scope(void *state, const struct prefetch_scope *s)
+{
+}
+
+static const struct prefetcher_ops large = {.state_bytes = state_bytes};
+static const struct prefetcher_ops for_one = {.state_bytes = state_bytes, .scope = scope};
+
 static int set_up(void **state)
 {
 	memset(&leap, 0, sizeof(leap));
 	memset(&shard, 0, sizeof(shard));
 	shard.leap = &leap;
 	shard.index = 1;
+	memset(views_a, 0, sizeof(views_a));
+	memset(views_b, 0, sizeof(views_b));
 	a.views = views_a;
 	b.views = views_b;
+	a.npages = b.npages = 1 << 20;
+	leap.prefetcher = &large;
+	leap.config.history_size = 32;
 	return 0;
 }
 
@@ -45,6 +62,28 @@ static void test_region_and_process(void **state)
 	assert_ptr_equal(views_find(&shard, &b, 2), &shard.views.process);
 	assert_ptr_equal(views_of_unused(&shard, &b), &shard.views.process);
 	assert_null(shard.views.threads); /* nothing is kept that is not asked for */
+}
+
+/* 3,200 bytes are too much for less than 533 pages. */
+static void test_small_regions(void **state)
+{
+	a.npages = 532;
+	b.npages = 533;
+	assert_ptr_equal(views_find(&shard, &a, 1), &shard.views.small);
+	assert_ptr_equal(views_of_unused(&shard, &a), &shard.views.small);
+	assert_ptr_equal(views_find(&shard, &b, 1), &views_b[1]);
+	b.npages = 1;
+	views_b[1].history = mem_alloc(16);
+	leap.prefetch_generation++; /* an option was changed: it is looked at anew */
+	assert_ptr_equal(views_find(&shard, &b, 1), &shard.views.small);
+	assert_null(views_b[1].history);
+	leap.config.history_size = 2;
+	leap.prefetch_generation++;
+	assert_ptr_equal(views_find(&shard, &a, 1), &views_a[1]);
+	leap.config.history_size = 32;
+	leap.prefetcher = &for_one;
+	assert_ptr_equal(views_find(&shard, &a, 1), &views_a[1]);
+	assert_ptr_equal(views_find(&shard, &b, 1), &views_b[1]);
 }
 
 static void test_threads(void **state)
@@ -164,6 +203,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_region_and_process, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_small_regions, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_more_threads_than_views, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_excluded, set_up, tear_down),
