@@ -19,7 +19,7 @@ enum config_anchor { ANCHOR_AUTO, ANCHOR_ON, ANCHOR_OFF };
 enum config_mover { MOVER_AUTO, MOVER_MOVE, MOVER_WP };
 enum config_hits { HITS_MARKER, HITS_CACHE };
 enum config_on_loss { ON_LOSS_SIGBUS, ON_LOSS_ABORT };
-enum config_history_key { HISTORY_REGION, HISTORY_PROCESS, HISTORY_THREAD };
+enum config_history_key { HISTORY_REGION, HISTORY_PROCESS, HISTORY_THREAD, HISTORY_STREAM };
 enum config_fork { FORK_SERVE, FORK_DENY };
 
 /* The local limit: bytes, or a share of what the regions hold at the time. */

@@ -238,7 +238,10 @@ static void settle(struct shard *shard, struct evicting *ev)
 	record_mask(shard, TRACE_EVICT, e, ev->moved);
 	record_mask(shard, TRACE_UNUSED, e, ev->unused);
 	record_mask(shard, TRACE_DROP, e, ev->zero);
-	plan_unused(shard, e->region, (uint32_t)__builtin_popcountll(ev->unused));
+	if (ev->unused)
+		plan_unused(shard, e->region,
+			    extent_first_page(e) + (unsigned)__builtin_ctzll(ev->unused),
+			    (uint32_t)__builtin_popcountll(ev->unused));
 	slots_put(&shard->leap->slabs, put, EXTENT_PAGES);
 	ev->dirty = evict_find_slots(shard, e, ev->slot, ev->dirty);
 	slot->writing = ev->dirty;

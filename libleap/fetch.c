@@ -109,7 +109,7 @@ void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t i
 	record_pages(shard, TRACE_RETIRE, region, index, 1);
 	if (page_has(page, PAGE_PREFETCHED)) {
 		record_pages(shard, TRACE_UNUSED, region, index, 1);
-		plan_unused(shard, region, 1);
+		plan_unused(shard, region, index, 1);
 	}
 	page_set_flags(page, 0, PAGE_PREFETCHED);
 	page_move(page, PAGE_REMOTE);

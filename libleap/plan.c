@@ -6,6 +6,7 @@
 #include "libleap/fetch.h"
 #include "libleap/fill.h"
 #include "libleap/plan.h"
+#include "libleap/prefetch/history.h"
 #include "libleap/session.h"
 #include "libleap/util/mem.h"
 
@@ -23,13 +24,20 @@ static bool cache_mode(const struct shard *shard)
 }
 
 /* The history, made at first use and anew when the policy was changed. NULL: no prefetching. */
-static void *history(struct shard *shard, struct leap_region *region, struct region_view *view)
+static struct history *history(struct shard *shard, struct leap_region *region,
+			       struct region_view *view)
 {
 	const struct prefetcher_ops *ops =
 		__atomic_load_n(&shard->leap->prefetcher, __ATOMIC_ACQUIRE);
 	struct leap *leap = shard->leap;
-	bool one = leap->config.history_key == HISTORY_REGION;
+	bool by_stream = leap->config.history_key == HISTORY_STREAM;
+	bool one = by_stream || leap->config.history_key == HISTORY_REGION;
 	struct prefetch_params params;
+	struct prefetch_scope scope = {
+		.region = (uint16_t)region->id,
+		.first_page = one ? vpn(region, 0) : 0,
+		.future = leap->future,
+	};
 
 	if (!leap->config.prefetching || region->advice == LEAP_ADVISE_RANDOM)
 		return NULL;
@@ -37,19 +45,13 @@ static void *history(struct shard *shard, struct leap_region *region, struct reg
 		return view->history;
 	params = views_params(&leap->config);
 	mem_free(view->history);
-	view->history = mem_alloc(ops->state_bytes(&params));
+	view->history = mem_alloc(history_bytes(ops, &params, by_stream));
 	view->ops = ops;
 	view->generation = leap->prefetch_generation;
-	if (view->history && ops->init(view->history, &params)) {
+	if (view->history && history_init(view->history, ops, &params, by_stream, &scope)) {
 		mem_free(view->history);
 		view->history = NULL;
 	}
-	if (view->history && ops->scope)
-		ops->scope(view->history, &(struct prefetch_scope){
-						  .region = (uint16_t)region->id,
-						  .first_page = one ? vpn(region, 0) : 0,
-						  .future = leap->future,
-					  });
 	return view->history;
 }
 
@@ -113,13 +115,13 @@ static bool ask(struct shard *shard, struct leap_region *region, size_t index,
 		const struct prefetch_access *access, struct plan_todo *ret_todo)
 {
 	struct region_view *view = views_find(shard, region, access->thread);
-	void *state = view ? history(shard, region, view) : NULL;
+	struct history *state = view ? history(shard, region, view) : NULL;
 
 	*ret_todo = (struct plan_todo){.region = region};
 	if (!state)
 		return false;
-	view->ops->access(state, access, &ret_todo->plan);
-	view->ops->peek(state, &shard->trend, &shard->window);
+	history_access(state, access, &ret_todo->plan);
+	history_peek(state, &shard->trend, &shard->window);
 	return clip(region, index, &ret_todo->plan);
 }
 
@@ -188,13 +190,13 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 	return ask(shard, region, index, &access, ret_todo);
 }
 
-void plan_unused(struct shard *shard, struct leap_region *region, uint32_t count)
+void plan_unused(struct shard *shard, struct leap_region *region, size_t index, uint32_t count)
 {
 	struct region_view *view = views_of_unused(shard, region);
 
 	shard->count.prefetch_unused += count;
 	if (count && view && view->history)
-		view->ops->unused(view->history, count);
+		history_unused(view->history, vpn(region, index), count);
 }
 
 /* Chooses the marker at or behind the middle of the window; NULL when all of it is mapped. */

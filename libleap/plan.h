@@ -29,8 +29,8 @@ void plan_hit(struct shard *shard, struct leap_region *region, size_t index, boo
 /* The marker of a window was touched. Lock held. */
 bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, bool write,
 		 uint32_t thread, struct plan_todo *ret_todo);
-/* count prefetched pages of the region left untouched: counts them and tells the policy. Lock held. */
-void plan_unused(struct shard *shard, struct leap_region *region, uint32_t count);
+/* count prefetched pages, the first of which is `index`, left untouched: counts them and tells the policy. Lock held. */
+void plan_unused(struct shard *shard, struct leap_region *region, size_t index, uint32_t count);
 /* Brings the pages. Lock not held. */
 void plan_execute(struct shard *shard, const struct plan_todo *todo);
 /* Fetches the REMOTE pages of a range, as far as room allows. Lock not held. */

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "libleap/prefetch/prefetch.h"
+#include "libleap/prefetch/history.h"
 #include "libleap/session.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/mem.h"
@@ -125,8 +125,9 @@ static struct region_view *region_view(struct shard *shard, struct leap_region *
 
 	if (view->ops != ops || view->generation != leap->prefetch_generation) {
 		struct prefetch_params params = views_params(&leap->config);
+		bool by_stream = leap->config.history_key == HISTORY_STREAM;
 
-		view->small = prefetch_is_small(ops, &params, region->npages);
+		view->small = history_is_small(ops, &params, by_stream, region->npages);
 		if (view->small) {
 			mem_free(view->history);
 			view->history = NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * views.h - whose history an access belongs to: its region's, the process's, or its thread's (option history_key), or
- * nobody's: threads can be left out by name (option exclude_threads), such as a garbage collector's, whose
- * accesses say nothing about what the program does next. Regions that are too small for a history of their own have
- * one together (prefetch_is_small()).
+ * views.h - whose history an access belongs to: its region's, the process's, or its thread's (option history_key; with
+ * `stream` its region's, which keeps streams apart itself, see history.h), or nobody's: threads can be left out by name
+ * (option exclude_threads), such as a garbage collector's, whose accesses say nothing about what the program does next.
+ * Regions that are too small for a history of their own have one together (history_is_small()).
  *
  * Fault role, shard lock held.
  */
@@ -17,11 +17,12 @@
 
 struct config;
 struct leap_region;
+struct history;
 struct shard;
 
 /* The prefetcher's state for one key. */
 struct region_view {
-	void *history;                    /* made at first use (plan.c) */
+	struct history *history;          /* made at first use (plan.c) */
 	const struct prefetcher_ops *ops; /* that made it, or for which the region is small */
 	uint32_t generation;              /* of the parameters */
 	bool small;                       /* a region's that has none of its own */

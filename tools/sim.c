@@ -47,7 +47,8 @@ static const struct flag sim_flags[] = {
 	 "prefetched pages that are kept untouched, beside local memory (default: half of it)"},
 	{"pool-inside", FLAG_NONE, NULL, "the pool takes its pages from local memory"},
 	{"hits", FLAG_REQUIRED, "MODE", "marker or cache, as in leap run (default marker)"},
-	{"history-key", FLAG_REQUIRED, "SCOPE", "process, region or thread (default region)"},
+	{"history-key", FLAG_REQUIRED, "SCOPE",
+	 "process, region, thread or stream (default region)"},
 	{"history-size", FLAG_REQUIRED, "N", "as in leap run (default 32)"},
 	{"history-split", FLAG_REQUIRED, "N", "as in leap run (default 8)"},
 	{"window-max", FLAG_REQUIRED, "PAGES", "as in leap run (default 512, with hits=cache 8)"},
@@ -79,7 +80,7 @@ static int word_of(const char *flag, const char *value, const char *const *words
 static int set_word(struct arguments *a, const char *name, const char *value)
 {
 	static const char *const hits[] = {"marker", "cache"}, *const evict[] = {"lru", "fifo"};
-	static const char *const keys[] = {"process", "region", "thread"};
+	static const char *const keys[] = {"process", "region", "thread", "stream"};
 	static const char *const models[] = {"simple", "runtime"};
 	static const char *const by[] = {"run", "region", "thread"};
 	int n;
@@ -94,7 +95,7 @@ static int set_word(struct arguments *a, const char *name, const char *value)
 		n = word_of(name, value, evict, 2);
 		a->options.fifo = n == 1;
 	} else if (!strcmp(name, "history-key")) {
-		n = word_of(name, value, keys, 3);
+		n = word_of(name, value, keys, 4);
 		a->options.key = (enum sim_key)n;
 	} else {
 		n = word_of(name, value, by, 3);

@@ -27,7 +27,7 @@
 #include "libleap/util/hist.h"
 #include "tools/trace_file.h"
 
-enum sim_key { SIM_PROCESS, SIM_REGION, SIM_THREAD };
+enum sim_key { SIM_PROCESS, SIM_REGION, SIM_THREAD, SIM_STREAM };
 
 struct sim_options {
 	const char *policy; /* a policy's name, or "oracle" */

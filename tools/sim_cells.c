@@ -65,8 +65,9 @@ static int new_instance(struct sim_cells *c, uint64_t key, uint16_t region, uint
 {
 	uint32_t n = c->ninstances;
 	struct prefetch_scope scope = {.region = region, .future = c->options->future};
-	int err;
-	void *state, *more = realloc(c->instances, (n + 1) * sizeof(*c->instances));
+	bool by_stream = c->options->key == SIM_STREAM;
+	struct history *state;
+	void *more = realloc(c->instances, (n + 1) * sizeof(*c->instances));
 
 	if (!more)
 		return no_memory();
@@ -75,7 +76,7 @@ static int new_instance(struct sim_cells *c, uint64_t key, uint16_t region, uint
 	if (!more)
 		return no_memory();
 	c->keys = more;
-	state = calloc(1, c->ops ? c->ops->state_bytes(&c->options->params) : 1);
+	state = calloc(1, c->ops ? history_bytes(c->ops, &c->options->params, by_stream) : 1);
 	if (!state)
 		return no_memory();
 	c->instances[n] = state;
@@ -83,20 +84,18 @@ static int new_instance(struct sim_cells *c, uint64_t key, uint16_t region, uint
 	c->ninstances++;
 	*ret_instance = n;
 	scope.first_page = c->options->key == SIM_PROCESS ? 0 : first_page;
-	err = c->ops ? c->ops->init(state, &c->options->params) : 0;
-	if (!err && c->ops && c->ops->scope)
-		c->ops->scope(state, &scope);
-	return err;
+	return c->ops ? history_init(state, c->ops, &c->options->params, by_stream, &scope) : 0;
 }
 
 static int find_instance(struct sim_cells *c, uint16_t region, struct sim_bounds bounds,
 			 uint32_t thread, uint32_t *ret_instance)
 {
+	bool by_stream = c->options->key == SIM_STREAM;
 	uint64_t key = 0;
 
-	if (c->options->key == SIM_REGION)
-		key = c->ops && prefetch_is_small(c->ops, &c->options->params,
-						  bounds.end - bounds.first)
+	if (c->options->key == SIM_REGION || by_stream)
+		key = c->ops && history_is_small(c->ops, &c->options->params, by_stream,
+						 bounds.end - bounds.first)
 			      ? SMALL_REGIONS
 			      : region;
 	else if (c->options->key == SIM_THREAD)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "libleap/prefetch/history.h"
 #include "tools/sim.h"
 
 struct sim_bounds {
@@ -25,7 +26,7 @@ struct sim_cells {
 	uint32_t ncells, room;
 	uint32_t *index; /* hash table of cell numbers + 1 */
 	uint32_t index_size;
-	void **instances;
+	struct history **instances;
 	uint64_t *keys; /* of the instances */
 	uint32_t ninstances;
 };

@@ -20,6 +20,7 @@ static int grow_nodes(struct memory *m)
 {
 	uint64_t room = m->room ? (uint64_t)m->room * 2 : 16 * CHUNK;
 	struct node *more;
+	uint64_t *chunks;
 
 	if (room > UINT32_MAX)
 		return error_set(ENOMEM, "more pages than the simulator can hold");
@@ -27,6 +28,10 @@ static int grow_nodes(struct memory *m)
 	if (!more)
 		return no_memory();
 	m->nodes = more;
+	chunks = realloc(m->chunks, room / CHUNK * sizeof(*chunks));
+	if (!chunks)
+		return no_memory();
+	m->chunks = chunks;
 	m->room = (uint32_t)room;
 	return 0;
 }
@@ -84,13 +89,20 @@ static void list_init(struct memory *m, struct list *list, uint32_t sentinel, bo
 		m->nodes[sentinel].link = empty;
 }
 
+void memory_free(struct memory *m)
+{
+	free(m->nodes);
+	free(m->chunks);
+	free(m->slots);
+}
+
 int memory_init(struct memory *m)
 {
 	memset(m, 0, sizeof(*m));
 	m->slots_size = SLOTS_START;
 	m->slots = calloc(m->slots_size, sizeof(*m->slots));
 	if (!m->slots || grow_nodes(m)) {
-		free(m->slots);
+		memory_free(m);
 		return no_memory();
 	}
 	new_chunk(m); /* nodes 0 to 2 are sentinels, the others of the first chunk not used */
@@ -100,10 +112,9 @@ int memory_init(struct memory *m)
 	return 0;
 }
 
-void memory_free(struct memory *m)
+uint64_t memory_page(const struct memory *m, uint32_t node)
 {
-	free(m->nodes);
-	free(m->slots);
+	return m->chunks[node / CHUNK] * CHUNK + node % CHUNK;
 }
 
 uint32_t memory_node(struct memory *m, uint64_t page)
@@ -126,6 +137,7 @@ uint32_t memory_node(struct memory *m, uint64_t page)
 		if (!first)
 			return 0;
 		*slot = (struct slot){chunk, first};
+		m->chunks[first / CHUNK] = page / CHUNK;
 		m->slots_used++;
 	}
 	m->last_chunk = chunk;

@@ -30,6 +30,7 @@ struct list {
 
 struct memory {
 	struct node *nodes;
+	uint64_t *chunks; /* page number / how many a chunk has, of each chunk of nodes */
 	uint32_t used, room;
 	struct slot {
 		uint64_t chunk; /* page number / CHUNK + 1; 0: free */
@@ -46,6 +47,8 @@ int memory_init(struct memory *memory);
 void memory_free(struct memory *memory);
 /* The node of a page; 0 when there is no memory (the sentence is set). */
 uint32_t memory_node(struct memory *memory, uint64_t page);
+/* The page of a node. */
+uint64_t memory_page(const struct memory *memory, uint32_t node);
 /* Takes what memory_node(soon) will look at to the processor's cache, and some of what memory_node(later) will. */
 void memory_expect(const struct memory *memory, uint64_t soon, uint64_t later);
 

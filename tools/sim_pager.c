@@ -72,7 +72,7 @@ static bool grow(struct pager *p)
 
 uint32_t pager_extent(struct pager *p, uint32_t region, uint64_t number)
 {
-	uint64_t key = (uint64_t)region << 40 | (number + 1);
+	uint64_t key = (uint64_t)region << PAGER_KEY_BITS | (number + 1);
 	uint32_t *place;
 
 	if (key == p->last_key)
@@ -200,7 +200,7 @@ static void tell_unused(struct pager *p, struct pager_extent *e, uint64_t mask)
 
 	e->prefetched &= ~unused;
 	if (unused)
-		p->unused(p->context, (uint32_t)(e - p->extents), (uint32_t)count(unused));
+		p->unused(p->context, (uint32_t)(e - p->extents), unused);
 }
 
 void pager_evict(struct pager *p, uint32_t extent, uint64_t mask)

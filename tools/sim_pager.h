@@ -13,11 +13,12 @@
 #include <stdint.h>
 
 #define PAGER_EXTENT_PAGES 64
+#define PAGER_KEY_BITS     40    /* of the number, in a key */
 #define PAGER_STRIPE_PAGES 65536 /* a plan does not leave its stripe */
 
 /* A bit a page. A page that is in none of the first four is absent: it has no content. */
 struct pager_extent {
-	uint64_t key; /* region and number; 0: free */
+	uint64_t key; /* region and number + 1; 0: free */
 	uint64_t local, limbo, remote, staged;
 	uint64_t prefetched; /* brought, not known to be touched */
 	uint64_t marker;
@@ -48,7 +49,7 @@ struct pager {
 	} slot[PAGER_LIMBO_SLOTS];
 	uint32_t head, tail; /* running numbers */
 	/* Pages that were prefetched leave untouched. */
-	void (*unused)(void *context, uint32_t extent, uint32_t count);
+	void (*unused)(void *context, uint32_t extent, uint64_t mask);
 	void *context;
 };
 
@@ -65,6 +66,18 @@ uint32_t pager_extent(struct pager *pager, uint32_t region, uint64_t number);
 static inline struct pager_extent *pager_at(const struct pager *pager, uint32_t extent)
 {
 	return &pager->extents[extent];
+}
+
+/* The region that the extent is of, and its first page there. */
+static inline uint32_t pager_region(const struct pager *pager, uint32_t extent)
+{
+	return (uint32_t)(pager_at(pager, extent)->key >> PAGER_KEY_BITS);
+}
+static inline uint64_t pager_first_page(const struct pager *pager, uint32_t extent)
+{
+	uint64_t number = pager_at(pager, extent)->key & ((1ull << PAGER_KEY_BITS) - 1);
+
+	return (number - 1) * PAGER_EXTENT_PAGES;
 }
 
 /* Pages become local, wherever they were. */

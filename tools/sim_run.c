@@ -42,7 +42,7 @@ static struct sim_metrics *metrics(struct sim *s, uint32_t cell)
 	return &s->cells.cells[cell].m;
 }
 
-static void *instance(struct sim *s, uint32_t cell)
+static struct history *instance(struct sim *s, uint32_t cell)
 {
 	return s->cells.instances[s->cells.cells[cell].instance];
 }
@@ -124,7 +124,7 @@ static void drop_oldest(struct sim *s)
 		forget_marker(s, index);
 	metrics(s, n->cell)->unused++;
 	if (s->ops)
-		s->ops->unused(instance(s, n->cell), 1);
+		history_unused(instance(s, n->cell), memory_page(&s->memory, index), 1);
 }
 
 /* Asks for a page behind all that was asked for before. */
@@ -188,7 +188,7 @@ static int execute(struct sim *s, struct prefetch_plan *plan, uint64_t when_ns)
 }
 
 static int tell(struct sim *s, const struct trace_record *r, struct prefetch_access *access,
-		void *state, uint64_t when_ns)
+		struct history *state, uint64_t when_ns)
 {
 	struct prefetch_plan plan = {0};
 
@@ -197,7 +197,7 @@ static int tell(struct sim *s, const struct trace_record *r, struct prefetch_acc
 	access->page = r->vpn;
 	access->thread = r->tid;
 	access->write = r->op == TRACE_WRITE_FAULT || (r->flags & TRACE_RECORD_WRITE);
-	s->ops->access(state, access, &plan);
+	history_access(state, access, &plan);
 	return execute(s, &plan, when_ns);
 }
 

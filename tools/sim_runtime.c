@@ -34,18 +34,22 @@ static void tell_unused(struct runtime *s)
 	uint32_t cell = pager_at(&s->pager, s->left_extent)->cell;
 
 	if (s->left)
-		s->ops->unused(instance(s, cell), s->left);
+		history_unused(instance(s, cell), s->left_page, s->left);
 	s->left = 0;
 }
 
-static void left_unused(void *context, uint32_t extent, uint32_t count)
+static void left_unused(void *context, uint32_t extent, uint64_t mask)
 {
 	struct runtime *s = context;
+	uint64_t page = pager_first_page(&s->pager, extent) + (unsigned)__builtin_ctzll(mask);
+	uint32_t count = (uint32_t)__builtin_popcountll(mask);
 
+	page += s->first[pager_region(&s->pager, extent)];
 	metrics(s, pager_at(&s->pager, extent)->cell)->unused += count;
 	if (extent != s->left_extent)
 		tell_unused(s);
 	s->left_extent = extent;
+	s->left_page = s->left ? s->left_page : page;
 	s->left += count;
 }
 
@@ -246,7 +250,7 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 		access.kind = PREFETCH_HIT;
 	}
 	tell_unused(s);
-	s->ops->access(instance(s, s->cell), &access, ret_plan);
+	history_access(instance(s, s->cell), &access, ret_plan);
 	if (access.kind == PREFETCH_HIT || !window_clip(s, index, ret_plan))
 		ret_plan->count = 0;
 }

@@ -35,6 +35,7 @@ struct runtime {
 		uint32_t cell;
 	} todo[FAULT_BATCH];        /* of faults that were heard together */
 	uint32_t left_extent, left; /* prefetched pages that left with it untouched; not told yet */
+	uint64_t left_page;         /* the first of them */
 	uint32_t ntodo, at, k;      /* pages of todo[at] before k were brought */
 	bool begun;                 /* todo[at] has its marker */
 	struct window *begun_window;
@@ -55,7 +56,7 @@ static inline struct sim_metrics *metrics(struct runtime *s, uint32_t cell)
 	return &s->cells.cells[cell].m;
 }
 
-static inline void *instance(struct runtime *s, uint32_t cell)
+static inline struct history *instance(struct runtime *s, uint32_t cell)
 {
 	return s->cells.instances[s->cells.cells[cell].instance];
 }

@@ -301,4 +301,5 @@ const struct prefetcher_ops prefetcher_adaptive = {
 	.access = access,
 	.unused = unused,
 	.peek = peek,
+	.whole = true,
 };

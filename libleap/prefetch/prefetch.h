@@ -107,19 +107,10 @@ struct prefetcher_ops {
 	void (*unused)(void *state, uint32_t count);
 	/* What it believes now, for statistics: current trend (0 = none) and last window size. */
 	void (*peek)(const void *state, int64_t *ret_trend, uint32_t *ret_window);
+	/* One instance wants all accesses of its key, since it tells streams apart itself, or needs their order, or
+	 * uses tags: history.h gives no instance a stream. */
+	bool whole;
 };
-
-/*
- * Whether a region of so many pages shares an instance with others that are as small, where the history is to be the
- * region's: what is kept about its pages is not to be more than PREFETCH_STATE_A_PAGE bytes for each. A policy that
- * wants to know its region always has it for itself.
- */
-#define PREFETCH_STATE_A_PAGE 6
-static inline bool prefetch_is_small(const struct prefetcher_ops *ops,
-				     const struct prefetch_params *params, uint64_t pages)
-{
-	return !ops->scope && ops->state_bytes(params) / PREFETCH_STATE_A_PAGE > pages;
-}
 
 extern const struct prefetcher_ops prefetcher_none, prefetcher_nextn, prefetcher_stride,
 	prefetcher_readahead, prefetcher_vma_readahead, prefetcher_majority, prefetcher_streams,

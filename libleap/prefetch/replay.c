@@ -279,4 +279,5 @@ const struct prefetcher_ops prefetcher_replay = {
 	.access = access,
 	.unused = unused,
 	.peek = peek,
+	.whole = true,
 };

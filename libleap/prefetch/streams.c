@@ -2,10 +2,8 @@
 /*
  * streams.c - accesses told apart by where they happen; the majority trend, patterns and ripples of each.
  *
- * An access belongs to the stream whose last page is nearest to it, within NEAR pages; one that is near to
- * none begins a stream, in place of the one that was not used for longest. So interleaved scans, and scans
- * among stray accesses, each have a history of their own. Each stream predicts by the first tier that has
- * an answer:
+ * Which stream an access belongs to stands in stream_table.h. So interleaved scans, and scans among stray accesses, each
+ * have a history of their own. Each stream predicts by the first tier that has an answer:
  *
  *   pattern  its steps repeat with a period of 2 to 16: twice in a row at least, and over more of its
  *            history than one single step explains. The plan is that pattern.
@@ -24,38 +22,22 @@
  * several streams whose windows do not fit into the room for pages ahead of their use settle for windows that do. A
  * miss among the pages that a stream has brought says that they were dropped; the stream goes on from there.
  */
-#include <string.h>
-
 #include "libleap/prefetch/majority_core.h"
 #include "libleap/prefetch/prefetch.h"
 #include "libleap/prefetch/reach.h"
+#include "libleap/prefetch/stream_table.h"
 #include "libleap/prefetch/throttle.h"
 
-#define STREAMS     64
-#define OLDEST      STREAMS
-#define FAR         STREAMS /* index of the history of far steps */
-#define NEAR        64
+#define FAR         STREAM_NONE /* index of the history of far steps */
+#define NEAR        STREAM_NEAR
 #define HISTORY     32
 #define SPLIT       8
 #define FAR_PROOF   8
 #define RIPPLE      16
 #define RIPPLE_STEP 8
-#define NOWHERE     (~0ull >> 1) /* near to no page */
-#define GENERATIONS 0xffff
-
-/* Numbers that are compared all at once. */
-typedef uint16_t lanes __attribute__((vector_size(16), aligned(8)));
-#define LANES 8
 
 struct streams {
-	lanes place[STREAMS /
-		    LANES]; /* last / NEAR, its low bits: a look at these rules most streams out */
-	uint64_t last[STREAMS]; /* page; NOWHERE: free */
-	uint64_t from[STREAMS]; /* pages from here to last were brought, along the trend */
-	uint64_t brought;       /* a bit for each stream where from is not last */
-	/* A ring by time of the last access; OLDEST is before the oldest and behind the newest. */
-	uint8_t older[STREAMS + 1], newer[STREAMS + 1];
-	uint16_t generation[STREAMS + 1];
+	struct stream_table table;
 	uint32_t window_max;
 	struct reach reach; /* of markers' windows */
 	int64_t trend;      /* for peek() */
@@ -81,14 +63,7 @@ static void begin(struct streams *s, uint32_t i)
 
 	*m = (struct majority){0}; /* the ring is not looked at beyond what was recorded */
 	majority_init(m, HISTORY, SPLIT, s->window_max, false);
-	s->generation[i] = s->generation[i] % GENERATIONS + 1;
-}
-
-static void set_last(struct streams *s, uint32_t i, uint64_t page)
-{
-	s->last[i] = s->from[i] = page;
-	s->place[i / LANES][i % LANES] = (uint16_t)(page / NEAR);
-	s->brought &= ~(1ull << i);
+	stream_begin(&s->table, i);
 }
 
 static int init(void *state, const struct prefetch_params *params)
@@ -101,105 +76,19 @@ static int init(void *state, const struct prefetch_params *params)
 		return err;
 	s->window_max = params->window_max;
 	reach_init(&s->reach, params->window_max);
-	for (uint32_t i = 0; i < STREAMS; i++)
-		set_last(s, i, NOWHERE);
-	for (uint32_t i = 0; i <= STREAMS; i++) {
-		s->newer[i] = (uint8_t)(i == STREAMS ? 0 : i + 1);
-		s->older[i] = (uint8_t)(i ? i - 1 : STREAMS);
-	}
+	stream_table_init(&s->table);
 	begin(s, FAR);
 	return 0;
-}
-
-/* False: no stream's last page is near to page. True: perhaps. */
-static bool may_be_near(const struct streams *s, uint64_t page)
-{
-	uint16_t before = (uint16_t)(page / NEAR - 1);
-	lanes near = {0};
-	uint64_t any[2];
-
-	for (uint32_t i = 0; i < STREAMS / LANES; i++)
-		near |= (lanes)(s->place[i] - before <= 2);
-	memcpy(any, &near, sizeof(any));
-	return any[0] | any[1];
-}
-
-/* The stream whose last page is nearest to page, FAR when none is near. */
-static uint32_t find(const struct streams *s, uint64_t page)
-{
-	uint64_t least = NEAR + 1;
-	uint32_t found = FAR;
-
-	if (!may_be_near(s, page))
-		return FAR;
-	for (uint32_t i = 0; i < STREAMS; i++) {
-		uint64_t way = page - s->last[i];
-
-		if (way + NEAR > 2 * NEAR)
-			continue;
-		if ((int64_t)way < 0)
-			way = -way;
-		if (way < least) {
-			least = way;
-			found = i;
-		}
-	}
-	return found;
-}
-
-/* The stream's newest access was to page. */
-static void touch(struct streams *s, uint32_t i, uint64_t page)
-{
-	uint8_t newest = s->older[OLDEST], k = (uint8_t)i;
-
-	set_last(s, i, page);
-	if (newest == k)
-		return;
-	s->newer[s->older[k]] = s->newer[k];
-	s->older[s->newer[k]] = s->older[k];
-	s->older[k] = newest;
-	s->newer[k] = OLDEST;
-	s->newer[newest] = k;
-	s->older[OLDEST] = k;
-}
-
-/* The stream that brought page, which must have been dropped then; FAR: none. */
-static uint32_t find_brought(struct streams *s, uint64_t page)
-{
-	for (uint64_t b = s->brought; b; b &= b - 1) {
-		uint32_t i = (uint32_t)__builtin_ctzll(b);
-		uint64_t length = s->last[i] - s->from[i], way = page - s->from[i];
-		int64_t trend = core(s, i)->trend;
-
-		if (trend < 0) {
-			length = -length;
-			way = -way;
-			trend = -trend;
-		}
-		if (way <= length && trend && way % (uint64_t)trend == 0)
-			return i;
-	}
-	return FAR;
-}
-
-static uint32_t oldest(const struct streams *s)
-{
-	return s->newer[OLDEST];
-}
-
-static uint32_t tag_of(const struct streams *s, uint32_t i)
-{
-	return (uint32_t)s->generation[i] << 7 | i;
 }
 
 /* The stream that planned the window, or that is near to its end. */
 static uint32_t stream_of(const struct streams *s, const struct prefetch_access *a)
 {
-	uint32_t i = a->window ? a->window->tag & 127 : STREAMS + 1;
+	uint32_t i;
 
-	if (i <= FAR && s->generation[i] && a->window->tag == tag_of(s, i))
+	if (a->window && stream_of_tag(&s->table, a->window->tag, &i))
 		return i;
-	return find(s, a->frontier);
+	return stream_find(&s->table, a->frontier);
 }
 
 /* Period of the stream's newest steps, 2 to PREFETCH_STEPS_MAX; 0: none that explains more than one step does. */
@@ -287,7 +176,7 @@ static void take(struct prefetch_plan *plan, const struct majority_window *windo
 
 static void note(struct streams *s, uint32_t i, struct prefetch_plan *plan)
 {
-	plan->tag = tag_of(s, i);
+	plan->tag = stream_tag(&s->table, i);
 	reach_planned(&s->reach, plan->count);
 	s->window = plan->count;
 	if (plan->count)
@@ -319,9 +208,9 @@ static void miss_far(struct streams *s, uint64_t page, struct prefetch_plan *pla
 		note(s, FAR, plan);
 		return;
 	}
-	i = oldest(s);
+	i = stream_oldest(&s->table);
 	begin(s, i);
-	touch(s, i, page);
+	stream_touch(&s->table, i, page);
 	majority_hit(core(s, i), page);
 	core(s, i)->hits = 0;
 	s->window = 0;
@@ -330,11 +219,11 @@ static void miss_far(struct streams *s, uint64_t page, struct prefetch_plan *pla
 static void miss(struct streams *s, uint64_t page, struct prefetch_plan *plan)
 {
 	struct majority_window window = {0};
-	uint32_t i = find(s, page), p;
+	uint32_t i = stream_find(&s->table, page), p;
 	struct majority *m = core(s, i);
 
 	if (i == FAR) {
-		i = find_brought(s, page);
+		i = stream_that_brought(&s->table, page);
 		m = core(s, i);
 		if (i == FAR) {
 			miss_far(s, page, plan);
@@ -346,7 +235,7 @@ static void miss(struct streams *s, uint64_t page, struct prefetch_plan *plan)
 	}
 	if (!majority_is_access(m, page))
 		return;
-	touch(s, i, page);
+	stream_touch(&s->table, i, page);
 	majority_miss(m, page, &window);
 	p = period(m);
 	if (p && plan_pattern(s, m, page, p, plan))
@@ -358,11 +247,11 @@ static void miss(struct streams *s, uint64_t page, struct prefetch_plan *plan)
 
 static void hit(struct streams *s, uint64_t page)
 {
-	uint32_t i = find(s, page);
+	uint32_t i = stream_find(&s->table, page);
 
 	majority_hit(core(s, i), page);
 	if (i != FAR)
-		touch(s, i, page);
+		stream_touch(&s->table, i, page);
 }
 
 /* The accesses that a pattern's marker stands for, and what comes behind them. */
@@ -394,7 +283,8 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 	if (!a->credit || !a->delta || a->frontier > MAJORITY_PAGE_MAX)
 		return;
 	if (i == FAR && a->delta <= NEAR && a->delta >= -NEAR) {
-		i = oldest(s); /* another policy's window, or one of a stream that is gone */
+		/* another policy's window, or one of a stream that is gone */
+		i = stream_oldest(&s->table);
 		begin(s, i);
 	}
 	m = core(s, i);
@@ -408,11 +298,9 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 	reach_used(&s->reach, a->credit);
 	m->last_page = a->frontier;
 	if (i != FAR) {
-		touch(s, i, a->frontier);
-		if (!pattern && a->page != a->frontier) {
-			s->from[i] = a->page;
-			s->brought |= 1ull << i;
-		}
+		stream_touch(&s->table, i, a->frontier);
+		if (!pattern)
+			stream_bring(&s->table, i, a->page, a->delta);
 	}
 	note(s, i, plan);
 }
@@ -460,4 +348,5 @@ const struct prefetcher_ops prefetcher_streams = {
 	.access = access,
 	.unused = unused,
 	.peek = peek,
+	.whole = true,
 };

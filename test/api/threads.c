@@ -72,6 +72,8 @@ static void test_keys(void **state)
 	assert_in_range(prefetched("history_key=process", "exclude_threads="), 0, PAGES / 20);
 	assert_in_range(prefetched("history_key=thread", "exclude_threads="), PAGES * 8 / 10,
 			PAGES);
+	assert_in_range(prefetched("history_key=stream", "exclude_threads="), PAGES * 8 / 10,
+			PAGES);
 }
 
 static void test_excluded(void **state)
@@ -82,11 +84,42 @@ static void test_excluded(void **state)
 			PAGES * 4 / 10, PAGES / 2);
 }
 
+/* Two scans by one thread, whose key is changed while they run. */
+static void test_changed(void **state)
+{
+	struct leap *leap = session("local=64M", "donors=loop:", "prefetch=majority", "hits=cache",
+				    "history_key=region", NULL);
+	static const char *const keys[] = {"region", "stream", "process", "stream"};
+	struct leap_stats st = {.size = sizeof(st)};
+	struct leap_region *region;
+	uint64_t before = 0;
+
+	assert_ok(leap_region_create(leap, PAGES * PAGE, &region));
+	for (size_t page = 0; page < PAGES; page++)
+		page_write(leap_region_addr(region), page, 1);
+	assert_ok(leap_evict(leap, leap_region_addr(region), PAGES * PAGE));
+	for (size_t k = 0; k < 4; k++) {
+		assert_ok(leap_set(leap, "history_key", keys[k]));
+		for (size_t page = k * 1000; page < k * 1000 + 1000; page++) {
+			assert_true(page_right(leap_region_addr(region), page, 1));
+			assert_true(page_right(leap_region_addr(region), page + PAGES / 2, 1));
+		}
+		assert_ok(leap_stats(leap, &st));
+		if (k % 2)
+			assert_in_range(st.prefetched - before, 1600, 2000);
+		else
+			assert_in_range(st.prefetched - before, 0, 100);
+		before = st.prefetched;
+	}
+	assert_ok(leap_close(leap));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_excluded),
+		cmocka_unit_test(test_changed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -277,6 +277,7 @@ static void test_set_and_get(void **state)
 		{"history-size", "2", "2"},
 		{"window_max", "512", "512"},
 		{"history_key", "thread", "thread"},
+		{"history_key", "stream", "stream"},
 		{"exclude_threads", "gc-*,worker", "gc-*,worker"},
 		{"frontend", "inline", "inline"},
 		{"frontend", "block", "block"},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/window.c libleap/views.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* links: libleap/prefetch/history.c libleap/window.c libleap/views.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
 /* From a fault to a policy's wish: clipping, histories, what the policy is told. */
 #include "test/unit/plan_fake.h"
 
@@ -146,11 +146,11 @@ static void test_automatic_windows(void **state)
 
 static void test_unused(void **state)
 {
-	plan_unused(&shard, &region, 3); /* no history yet: counted */
+	plan_unused(&shard, &region, 0, 3); /* no history yet: counted */
 	assert_int_equal(shard.count.prefetch_unused, 3);
 	bring_window(9, 10, 1, 8);
-	plan_unused(&shard, &region, 5);
-	plan_unused(&shard, &region, 0);
+	plan_unused(&shard, &region, 10, 5);
+	plan_unused(&shard, &region, 10, 0);
 	assert_int_equal(fake.unused, 5);
 	assert_int_equal(shard.count.prefetch_unused, 8);
 }

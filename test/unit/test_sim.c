@@ -172,6 +172,40 @@ static void test_rows_of_the_reference_model(void **state)
 	}
 }
 
+/* The same model's rows where each stream of accesses has the paper's algorithms for itself (history_key=stream). */
+static void test_rows_by_stream(void **state)
+{
+	static const struct {
+		const char *pattern;
+		double coverage, accuracy;
+	} cases[] = {
+		{"sequential", 88.9, 100},
+		{"stride-10", 88.9, 100},
+		{"noise-30", 62.0, 100},
+		{"alternating-2", 88.9, 100},
+		{"shuffled-4", 88.9, 100},
+		{"threads-3-1", 66.7, 100},
+		{"mixed-strides", 79.1, 100},
+		{"alternating-4", 88.9, 100},
+		{"random", 0, 0},
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sim_options options = options_of("majority", true);
+		struct trace trace;
+		struct sim_result r;
+
+		options.key = SIM_STREAM;
+		assert_int_equal(generate(cases[i].pattern, 60000, 1, &trace), 0);
+		r = run_with(&trace, &options);
+		check_share(sim_coverage(&r.m), cases[i].coverage, 1, cases[i].pattern);
+		check_share(sim_accuracy(&r.m), cases[i].accuracy, 1, cases[i].pattern);
+		assert_int_equal(r.m.adds, r.m.hits + r.m.unused + r.resident);
+		sim_result_free(&r);
+		trace_free(&trace);
+	}
+}
+
 /* Misses of an LRU memory of `local` pages, the slow way. */
 static uint64_t lru_misses(const struct trace *trace, uint64_t local)
 {
@@ -380,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_coverage_of_fixed_strides),
 		cmocka_unit_test(test_misses_from_cold),
 		cmocka_unit_test(test_rows_of_the_reference_model),
+		cmocka_unit_test(test_rows_by_stream),
 		cmocka_unit_test(test_none_is_lru),
 		cmocka_unit_test(test_self_checks),
 		cmocka_unit_test(test_late_hits),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/views.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* links: libleap/prefetch/history.c libleap/views.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
 /* Whose history an access belongs to, and threads that have none. */
 #include <pthread.h>
 #include <setjmp.h>
@@ -80,6 +80,14 @@ static void test_small_regions(void **state)
 	leap.config.history_size = 2;
 	leap.prefetch_generation++;
 	assert_ptr_equal(views_find(&shard, &a, 1), &views_a[1]);
+	leap.config.history_key = HISTORY_STREAM; /* 64 times as much */
+	leap.prefetch_generation++;
+	assert_ptr_equal(views_find(&shard, &a, 1), &shard.views.small);
+	a.npages = 1 << 20;
+	leap.prefetch_generation++;
+	assert_ptr_equal(views_find(&shard, &a, 1), &views_a[1]);
+	assert_ptr_equal(views_of_unused(&shard, &a), &views_a[1]);
+	leap.config.history_key = HISTORY_REGION;
 	leap.config.history_size = 32;
 	leap.prefetcher = &for_one;
 	assert_ptr_equal(views_find(&shard, &a, 1), &views_a[1]);
