@@ -44,8 +44,8 @@ static const struct flag sim_flags[] = {
 	 "local memory, or a share of the pages such as 50% (default: the trace's; 4000 for generators; "
 	 "else 50%)"},
 	{"pool", FLAG_REQUIRED, "PAGES",
-	 "prefetched pages that are kept untouched, beside local memory (default: half of it)"},
-	{"pool-inside", FLAG_NONE, NULL, "the pool takes its pages from local memory"},
+	 "prefetched pages that are kept untouched (default: half of local memory)"},
+	{"pool-beside", FLAG_NONE, NULL, "they have pages of their own beside local memory"},
 	{"hits", FLAG_REQUIRED, "MODE", "marker or cache, as in leap run (default marker)"},
 	{"history-key", FLAG_REQUIRED, "SCOPE",
 	 "process, region, thread or stream (default region)"},
@@ -178,8 +178,8 @@ static int set(void *context, const char *name, const char *value)
 	else if (!strcmp(name, "hits") || !strcmp(name, "history-key") || !strcmp(name, "evict") ||
 		 !strcmp(name, "model") || !strcmp(name, "by"))
 		return set_word(a, name, value);
-	else if (!strcmp(name, "pool-inside"))
-		a->options.inside = true;
+	else if (!strcmp(name, "pool-beside"))
+		a->options.beside = true;
 	else if (!strcmp(name, "speed"))
 		a->speed = true;
 	else if (!strcmp(name, "json"))

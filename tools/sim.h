@@ -4,9 +4,9 @@
  *
  * The policies are those of the runtime, the same objects. The model:
  *
- *   memory  local_pages pages, LRU or FIFO; beside them a pool of pool_pages for prefetched pages that were not
- *           touched yet, FIFO. A prefetched page moves from the pool to memory at its first touch. Everything is remote
- *           at the start. A page never pushes out a page of the other kind, unless the pool is inside memory.
+ *   memory  local_pages pages, LRU or FIFO. At most pool_pages of them are prefetched pages that were not touched yet,
+ *           FIFO; at its first touch such a page becomes one like others. Everything is remote at the start.
+ *           With the pool beside memory it has pages of its own, and none pushes out one of the other kind.
  *   link    a read takes latency_ns; one page after the other takes service_ns of the link. Demand reads go
  *           first, prefetched pages queue. Touching a page on its way is a late hit and waits for the rest.
  *   time    think_ns between accesses, or the trace's own times, plus what was waited.
@@ -32,7 +32,7 @@ enum sim_key { SIM_PROCESS, SIM_REGION, SIM_THREAD, SIM_STREAM };
 struct sim_options {
 	const char *policy; /* a policy's name, or "oracle" */
 	bool cache;         /* hits */
-	bool inside;        /* the pool takes its pages from local_pages */
+	bool beside;        /* the pool has its pages beside local_pages */
 	bool fifo;          /* memory evicts in order of arrival, not of use */
 	bool trace_times;
 	bool runtime;        /* the model */

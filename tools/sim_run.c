@@ -92,7 +92,7 @@ static bool memory_is_over(const struct sim *s)
 {
 	uint64_t pages = s->memory.local.length;
 
-	if (s->options->inside)
+	if (!s->options->beside)
 		pages += s->memory.pool.length;
 	return pages > s->options->local_pages;
 }

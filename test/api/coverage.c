@@ -72,7 +72,6 @@ static struct counted simulated(long stride, const char *policy)
 	struct sim_options options = {
 		.policy = policy,
 		.cache = true,
-		.inside = true,
 		.fifo = true,
 		.key = SIM_REGION,
 		.params = {32, 8, 8, false},

@@ -38,6 +38,7 @@ static const char *const policies[] = {
 static struct sim_options options_of(const char *policy, bool cache)
 {
 	return (struct sim_options){
+		.beside = true,
 		.policy = policy,
 		.cache = cache,
 		.key = SIM_REGION,
@@ -362,7 +363,7 @@ static void test_regions_bound_plans(void **state)
 	trace_free(&trace);
 }
 
-/* A pool inside memory takes room from pages that are in use. */
+/* Prefetched pages take room from pages that are in use. */
 static void test_pollution(void **state)
 {
 	struct sim_options options = options_of("nextn", true);
@@ -381,7 +382,7 @@ static void test_pollution(void **state)
 	assert_int_equal(r.m.misses, 20);
 	assert_int_equal(r.m.polluted, 0);
 	sim_result_free(&r);
-	options.inside = true;
+	options.beside = false;
 	r = run_with(&trace, &options);
 	assert_int_equal(r.needed, 20);
 	assert_int_equal(r.m.misses, 200); /* 10 pages of memory, 20 in turn */
