@@ -23,6 +23,7 @@ struct pager_extent {
 	uint64_t prefetched; /* brought, not known to be touched */
 	uint64_t marker;
 	uint64_t recorded;   /* local in the run that was recorded */
+	uint64_t kept;       /* in limbo there */
 	uint32_t prev, next; /* of those with local pages, oldest first */
 	uint32_t slot;       /* 1 + limbo slot */
 	uint32_t cell;       /* who prefetched last */

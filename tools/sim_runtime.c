@@ -53,13 +53,31 @@ static void left_unused(void *context, uint32_t extent, uint64_t mask)
 	s->left += count;
 }
 
-/* Room for n pages; where evictions are recorded, only if this run needs far more than that one. */
+/* Room for n pages; where evictions are recorded, only if this run needs far more than that one had: its limit, or more while
+ * writes were under way. */
 static void make_room(struct runtime *s, uint64_t n)
 {
-	uint64_t slack = s->recorded ? s->pager.limit / 16 + WINDOW_SLACK : 0;
+	uint64_t limit = s->pager.limit, slack = limit / 16 + WINDOW_SLACK;
 
+	if (!s->recorded) {
+		pager_make_room(&s->pager, n);
+		return;
+	}
+	s->pager.limit = s->held > limit ? s->held : limit;
 	if (s->pager.local + s->pager.frames + n > s->pager.limit + slack)
 		pager_make_room(&s->pager, n);
+	s->pager.limit = limit;
+}
+
+enum has { HAS_NOT, HAS_LOCAL, HAS_LIMBO };
+
+/* Where the run has the pages from now on. */
+static void run_has(struct runtime *s, struct pager_extent *e, uint64_t mask, enum has where)
+{
+	s->held -= (uint64_t)__builtin_popcountll((e->recorded | e->kept) & mask);
+	s->held += where == HAS_NOT ? 0 : (uint64_t)__builtin_popcountll(mask);
+	e->recorded = where == HAS_LOCAL ? e->recorded | mask : e->recorded & ~mask;
+	e->kept = where == HAS_LIMBO ? e->kept | mask : e->kept & ~mask;
 }
 
 /* Before the next fault. */
@@ -270,7 +288,7 @@ static int touch(struct runtime *s, const struct trace_record *r)
 	if (!locate(s, r->region, r->vpn - s->first[r->region], &at))
 		return -ENOMEM;
 	e = pager_at(&s->pager, at.extent);
-	e->recorded |= at.bit;
+	run_has(s, e, at.bit, HAS_LOCAL);
 	if (e->local & at.bit)
 		return 0;
 	m = metrics(s, s->cell);
@@ -322,11 +340,11 @@ static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64
 	switch (op) {
 	case TRACE_NEW:
 		pager_map(&s->pager, extent, mask);
-		e->recorded |= mask;
+		run_has(s, e, mask, HAS_LOCAL);
 		break;
 	case TRACE_DROP:
 		pager_drop(&s->pager, extent, mask);
-		e->recorded &= ~mask;
+		run_has(s, e, mask, HAS_NOT);
 		break;
 	case TRACE_HINT:
 		bring(s, extent, mask);
@@ -334,19 +352,20 @@ static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64
 	case TRACE_RESCUE:
 		if (s->recorded)
 			pager_map(&s->pager, extent, mask & e->limbo);
-		e->recorded |= mask;
+		run_has(s, e, mask, HAS_LOCAL);
 		break;
 	case TRACE_ISSUE:
-		e->recorded |= mask;
+		run_has(s, e, mask, HAS_LOCAL);
 		break;
 	case TRACE_EVICT:
 		if (s->recorded)
 			pager_evict(&s->pager, extent, mask | ~e->recorded);
-		e->recorded &= ~mask;
+		run_has(s, e, mask, HAS_LIMBO);
 		break;
 	case TRACE_RETIRE:
 		if (s->recorded)
 			pager_retire(&s->pager, extent, mask);
+		run_has(s, e, mask, HAS_NOT);
 		break;
 	}
 	return err;

@@ -29,6 +29,7 @@ struct runtime {
 	uint64_t born, now_ns, begin_ns;
 	uint32_t cell;
 	bool recorded; /* evictions are those of the trace */
+	uint64_t held; /* pages that the run had, with those in limbo */
 	struct todo {
 		struct prefetch_plan plan; /* in pages of the region */
 		uint16_t region;
