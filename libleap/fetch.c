@@ -52,19 +52,13 @@ static void read_done(struct io *io)
 	f->shard->fetch_done = f;
 }
 
-/* Posts a read of n pages with neighbouring slots. -EAGAIN: no request or buffer free. */
-static int post(struct shard *shard, struct leap_region *region, size_t index, unsigned n,
-		const struct slot_place *place, enum fetch_how how, struct lane *lane)
+/* Posts a read of n pages with neighbouring slots into buffers from `stage` on. There is a free request. */
+static void post(struct shard *shard, struct leap_region *region, size_t index, unsigned n,
+		 int stage, const struct slot_place *place, enum fetch_how how, struct lane *lane)
 {
 	struct fetch *f = shard->fetch_free;
 	struct extent *e = &region->extents[index / EXTENT_PAGES];
-	int stage;
 
-	if (!f)
-		return -EAGAIN;
-	stage = stage_take(&shard->stage, n);
-	if (stage < 0)
-		return -EAGAIN;
 	shard->fetch_free = f->next;
 	memset(f, 0, sizeof(*f));
 	f->shard = shard;
@@ -94,7 +88,6 @@ static int post(struct shard *shard, struct leap_region *region, size_t index, u
 	} else {
 		place->donor->ops->submit(lane, &f->io);
 	}
-	return 0;
 }
 
 void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t index)
@@ -131,6 +124,41 @@ bool fetch_free_buffer(struct shard *shard)
 	return true;
 }
 
+int fetch_take_buffers(struct shard *shard, unsigned *n)
+{
+	struct stage *stage = &shard->stage;
+	int first;
+
+	while (stage->nused + *n > STAGE_PAGES && stage_droppable(stage))
+		fetch_free_buffer(shard);
+	while ((first = stage_take(stage, *n)) < 0 && *n > 1)
+		*n /= 2;
+	return first;
+}
+
+static bool post_demand(struct shard *shard, struct leap_region *region, size_t index,
+			const struct slot_place *place)
+{
+	int stage = shard->fetch_free ? stage_take(&shard->stage, 1) : -1;
+
+	if (stage >= 0)
+		post(shard, region, index, 1, stage, place, FETCH_MAP,
+		     shard->demand[place->donor->index]);
+	return stage >= 0;
+}
+
+/* Returns how many of the n pages were posted: as many as there are buffers for. */
+static unsigned post_prefetch(struct shard *shard, struct leap_region *region, size_t index,
+			      unsigned n, const struct slot_place *place, enum fetch_how how)
+{
+	int stage = shard->fetch_free ? fetch_take_buffers(shard, &n) : -1;
+
+	if (stage < 0)
+		return 0;
+	post(shard, region, index, n, stage, place, how, shard->prefetch[place->donor->index]);
+	return n;
+}
+
 void fetch_demand(struct shard *shard, struct leap_region *region, size_t index)
 {
 	struct page *page = &region->pages[index];
@@ -147,11 +175,10 @@ void fetch_demand(struct shard *shard, struct leap_region *region, size_t index)
 		return;
 	}
 	page_set_flags(page, PAGE_DEMAND | PAGE_WAITED, PAGE_PREFETCHED);
-	while (post(shard, region, index, 1, &place, FETCH_MAP,
-		    shard->demand[place.donor->index])) {
-		if (fetch_free_buffer(shard))
+	while (!post_demand(shard, region, index, &place)) {
+		if (shard->fetch_free && fetch_free_buffer(shard))
 			continue;
-		/* every buffer is in flight: wait for some to land */
+		/* every buffer or request is in flight: wait for some to land */
 		lock_release(&shard->lock);
 		fetch_flush(shard);
 		fetch_reap(shard);
@@ -193,9 +220,9 @@ unsigned fetch_extent(struct shard *shard, struct extent *e, uint64_t mask, enum
 			k++;
 		if (place.donor->ops->flags & TRANSPORT_SYNC)
 			k = fill_run(shard, e, bit, k, &place, how);
-		else if (post(shard, e->region, extent_first_page(e) + bit, k, &place, how,
-			      shard->prefetch[place.donor->index]))
-			k = 0;
+		else
+			k = post_prefetch(shard, e->region, extent_first_page(e) + bit, k, &place,
+					  how);
 		if (!k)
 			break;
 		total += k;

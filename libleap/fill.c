@@ -169,30 +169,6 @@ void fill_demand(struct shard *shard, struct leap_region *region, size_t index,
 		stage_put(&shard->stage, (unsigned)stage, 1);
 }
 
-/* Verified pages of a run become STAGED; each keeps its buffer. */
-static unsigned stage_run(struct shard *shard, struct extent *e, unsigned i, unsigned n,
-			  unsigned stage)
-{
-	size_t index = extent_first_page(e) + i;
-	unsigned staged = 0;
-
-	for (unsigned k = 0; k < n; k++) {
-		struct page *page = &e->region->pages[index + k];
-
-		if (!fill_verify(page, stage_buf(&shard->stage, stage + k))) {
-			stage_put(&shard->stage, stage + k, 1); /* told when it is touched */
-			continue;
-		}
-		page_move(page, PAGE_FILLING);
-		page_move(page, PAGE_STAGED);
-		stage_insert(&shard->stage, stage + k, e->region, index + k);
-		shard->remote--;
-		shard->staged++;
-		staged++;
-	}
-	return staged;
-}
-
 static unsigned verified(const struct page *pages, unsigned n, const char *bytes)
 {
 	unsigned k = 0;
@@ -200,6 +176,26 @@ static unsigned verified(const struct page *pages, unsigned n, const char *bytes
 	while (k < n && fill_verify(&pages[k], bytes + ((size_t)k << LEAP_PAGE_SHIFT)))
 		k++;
 	return k;
+}
+
+/* Pages of a run become STAGED, each keeps its buffer; up to one that is not right, which is told when it is touched. */
+static unsigned stage_run(struct shard *shard, struct extent *e, unsigned i, unsigned n,
+			  unsigned stage)
+{
+	size_t index = extent_first_page(e) + i;
+	struct page *pages = &e->region->pages[index];
+	unsigned good = verified(pages, n, stage_buf(&shard->stage, stage));
+
+	for (unsigned k = 0; k < good; k++) {
+		page_move(&pages[k], PAGE_FILLING);
+		page_move(&pages[k], PAGE_STAGED);
+		stage_insert(&shard->stage, stage + k, e->region, index + k);
+		shard->remote--;
+		shard->staged++;
+	}
+	if (good < n)
+		stage_put(&shard->stage, stage + good, n - good);
+	return good;
 }
 
 unsigned fill_run(struct shard *shard, struct extent *e, unsigned i, unsigned n,
@@ -211,9 +207,7 @@ unsigned fill_run(struct shard *shard, struct extent *e, unsigned i, unsigned n,
 	int stage = -1;
 
 	if (!bytes) {
-		stage = stage_take(&shard->stage, n);
-		if (stage < 0 && n > 1)
-			return fill_run(shard, e, i, 1, place, how);
+		stage = fetch_take_buffers(shard, &n);
 		if (stage < 0)
 			return 0;
 		bytes = stage_buf(&shard->stage, (unsigned)stage);

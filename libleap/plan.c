@@ -367,6 +367,20 @@ static void shorten(struct shard *shard, struct window *w, const struct prefetch
 	lock_release(&shard->lock);
 }
 
+/* What is staged from now on is this plan's own, and so is what it wants and is staged already. Lock held. */
+static void fence(struct shard *shard, const struct plan_todo *todo)
+{
+	struct stage *stage = &shard->stage;
+
+	stage_fence(stage);
+	for (uint32_t k = 0; stage->nstaged && k < todo->plan.count; k++) {
+		size_t index = nth(&todo->plan, k);
+
+		if (page_state(&todo->region->pages[index]) == PAGE_STAGED)
+			stage_renew(stage, (unsigned)stage_find(stage, todo->region, index));
+	}
+}
+
 void plan_execute(struct shard *shard, const struct plan_todo *todo)
 {
 	const struct prefetch_plan *plan = &todo->plan;
@@ -385,6 +399,7 @@ void plan_execute(struct shard *shard, const struct plan_todo *todo)
 			goto unlock;
 		marker = w->marker;
 	}
+	fence(shard, todo);
 	lock_release(&shard->lock);
 	while (k < plan->count) {
 		size_t ext = nth(plan, k) / EXTENT_PAGES;
@@ -412,6 +427,9 @@ void plan_range(struct shard *shard, struct leap_region *region, size_t index, s
 {
 	size_t end = index + count;
 
+	lock_acquire(&shard->lock);
+	stage_fence(&shard->stage);
+	lock_release(&shard->lock);
 	while (index < end) {
 		size_t ext = index / EXTENT_PAGES, stop = (ext + 1) * EXTENT_PAGES;
 		uint64_t mask = 0;

@@ -53,13 +53,21 @@ static int find_run(const struct stage *stage, unsigned from, unsigned to, unsig
 	return -1;
 }
 
+static int find_one(const struct stage *stage)
+{
+	for (unsigned w = 0; w < STAGE_PAGES / 64; w++)
+		if (~stage->used[w])
+			return (int)(w * 64) + __builtin_ctzll(~stage->used[w]);
+	return -1;
+}
+
 int stage_take(struct stage *stage, unsigned n)
 {
 	int first;
 
 	if (stage->nused + n > STAGE_PAGES)
 		return -1;
-	first = find_run(stage, stage->hint, STAGE_PAGES, n);
+	first = n == 1 ? find_one(stage) : find_run(stage, stage->hint, STAGE_PAGES, n);
 	if (first < 0)
 		first = find_run(stage, 0, STAGE_PAGES, n);
 	if (first < 0)
@@ -67,7 +75,8 @@ int stage_take(struct stage *stage, unsigned n)
 	mark(stage, (unsigned)first, n, true);
 	if ((unsigned)first + n > stage->high)
 		stage->high = (unsigned)first + n;
-	stage->hint = (unsigned)first + n < STAGE_PAGES ? (unsigned)first + n : 0;
+	if (n > 1)
+		stage->hint = (unsigned)first + n < STAGE_PAGES ? (unsigned)first + n : 0;
 	if (!stage->nstaged && stage->nused == n)
 		stage->hint = 0; /* keep to the low, warm buffers */
 	return first;
@@ -99,6 +108,7 @@ void stage_insert(struct stage *stage, unsigned i, struct leap_region *region, s
 	stage->bucket[b] = (int32_t)i;
 	e->older = stage->newest;
 	e->newer = NONE;
+	e->number = stage->inserted++;
 	if (stage->newest != NONE)
 		stage->entry[stage->newest].newer = (int32_t)i;
 	else
@@ -134,4 +144,12 @@ void stage_remove(struct stage *stage, unsigned i)
 		stage->newest = e->older;
 	e->region = NULL;
 	stage->nstaged--;
+}
+
+void stage_renew(struct stage *stage, unsigned i)
+{
+	struct leap_region *region = stage->entry[i].region;
+
+	stage_remove(stage, i);
+	stage_insert(stage, i, region, stage->entry[i].page);
 }

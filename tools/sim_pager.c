@@ -130,14 +130,77 @@ static void leave_limbo(struct pager *p, struct pager_extent *e, uint64_t mask, 
 	p->frames -= count(mask);
 }
 
+/* Staged pages of the mask give up their buffers. */
+static void unstage(struct pager *p, uint32_t extent, uint64_t mask)
+{
+	struct pager_extent *e = pager_at(p, extent);
+
+	mask &= e->staged;
+	e->staged &= ~mask;
+	for (unsigned i = p->staged; mask && i-- > 0;) {
+		if (p->stage[i].extent != extent || !(p->stage[i].bit & mask))
+			continue;
+		mask &= ~p->stage[i].bit;
+		p->staged--;
+		memmove(&p->stage[i], &p->stage[i + 1], (p->staged - i) * sizeof(p->stage[0]));
+	}
+}
+
+static void put_staged(struct pager *p, uint32_t extent, uint64_t bit)
+{
+	struct pager_extent *e = pager_at(p, extent);
+
+	p->stage[p->staged].extent = extent;
+	p->stage[p->staged].bit = bit;
+	p->stage[p->staged++].number = p->inserted++;
+	e->staged |= bit;
+	e->remote &= ~bit;
+}
+
+void pager_renew(struct pager *p, uint32_t extent, uint64_t bit)
+{
+	if (!(pager_at(p, extent)->staged & bit))
+		return;
+	unstage(p, extent, bit);
+	put_staged(p, extent, bit);
+}
+
+/* Staged pages become remote again. The policy hears of one at a time. */
+static void drop_staged(struct pager *p, uint32_t extent, uint64_t mask)
+{
+	struct pager_extent *e = pager_at(p, extent);
+
+	mask &= e->staged;
+	unstage(p, extent, mask);
+	e->remote |= mask;
+	mask &= e->prefetched;
+	e->prefetched &= ~mask;
+	for (; mask; mask &= mask - 1)
+		p->unused_staged(p->context, extent, mask & -mask);
+}
+
+uint64_t pager_stage(struct pager *p, uint32_t extent, uint64_t mask)
+{
+	uint64_t done = 0;
+
+	for (; mask; mask &= mask - 1) {
+		if (p->staged == PAGER_STAGE_PAGES && p->stage[0].number < p->fence)
+			drop_staged(p, p->stage[0].extent, p->stage[0].bit);
+		if (p->staged == PAGER_STAGE_PAGES)
+			break;
+		put_staged(p, extent, mask & -mask);
+		done |= mask & -mask;
+	}
+	return done;
+}
+
 void pager_map(struct pager *p, uint32_t extent, uint64_t mask)
 {
 	struct pager_extent *e = pager_at(p, extent);
 
 	leave_limbo(p, e, mask, true);
-	p->staged -= count(e->staged & mask);
+	unstage(p, extent, mask);
 	p->local += count(mask & ~e->local);
-	e->staged &= ~mask;
 	e->remote &= ~mask;
 	e->local |= mask;
 	if (mask && !e->queued)
@@ -149,11 +212,10 @@ void pager_drop(struct pager *p, uint32_t extent, uint64_t mask)
 	struct pager_extent *e = pager_at(p, extent);
 
 	leave_limbo(p, e, mask, false);
-	p->staged -= count(e->staged & mask);
+	unstage(p, extent, mask);
 	p->local -= count(e->local & mask);
 	e->local &= ~mask;
 	e->remote &= ~mask;
-	e->staged &= ~mask;
 	e->prefetched &= ~mask;
 	e->marker &= ~mask;
 	if (!e->local && e->queued)
@@ -223,14 +285,11 @@ void pager_evict(struct pager *p, uint32_t extent, uint64_t mask)
 void pager_retire(struct pager *p, uint32_t extent, uint64_t mask)
 {
 	struct pager_extent *e = pager_at(p, extent);
-	uint64_t staged = mask & e->staged;
 
+	drop_staged(p, extent, mask);
 	mask &= e->limbo;
 	leave_limbo(p, e, mask, true);
-	e->staged &= ~staged;
-	p->staged -= count(staged);
-	e->remote |= mask | staged;
-	tell_unused(p, e, staged);
+	e->remote |= mask;
 }
 
 /* The oldest extent goes to limbo. False: there is none. */

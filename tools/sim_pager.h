@@ -31,6 +31,7 @@ struct pager_extent {
 };
 
 #define PAGER_LIMBO_SLOTS 256
+#define PAGER_STAGE_PAGES 1024 /* buffers for pages that wait unmapped */
 
 struct pager {
 	struct pager_extent *extents; /* number 0 is the queue's end */
@@ -43,14 +44,21 @@ struct pager {
 	bool recycles;    /* donors that answer at once */
 	uint64_t limit;   /* pages */
 	uint64_t percent; /* of the limit for limbo */
-	uint64_t local, frames, staged, evicted;
+	uint64_t local, frames, evicted;
+	struct {
+		uint32_t extent;
+		uint64_t bit, number;
+	} stage[PAGER_STAGE_PAGES]; /* staged pages, oldest first */
+	unsigned staged;
+	uint64_t inserted, fence; /* stage.h of libleap */
 	struct {
 		uint32_t extent; /* 0: free */
 		uint64_t frames;
 	} slot[PAGER_LIMBO_SLOTS];
 	uint32_t head, tail; /* running numbers */
-	/* Pages that were prefetched leave untouched. */
+	/* Pages that were prefetched leave untouched: with others of the extent, or one that was staged. */
 	void (*unused)(void *context, uint32_t extent, uint64_t mask);
+	void (*unused_staged)(void *context, uint32_t extent, uint64_t page);
 	void *context;
 };
 
@@ -88,6 +96,15 @@ void pager_drop(struct pager *pager, uint32_t extent, uint64_t mask);
 /* Local pages go to limbo; pages in limbo, or in a buffer, become remote: as it was recorded. */
 void pager_evict(struct pager *pager, uint32_t extent, uint64_t mask);
 void pager_retire(struct pager *pager, uint32_t extent, uint64_t mask);
+/* Remote pages wait in buffers; those that have waited longest make room, but for those behind the fence. Returns which were
+ * staged: as many as there are buffers for. */
+uint64_t pager_stage(struct pager *pager, uint32_t extent, uint64_t mask);
+/* A staged page counts as staged now. */
+void pager_renew(struct pager *pager, uint32_t extent, uint64_t bit);
+static inline void pager_fence(struct pager *pager)
+{
+	pager->fence = pager->inserted;
+}
 /* Room for n pages under the limit. */
 void pager_make_room(struct pager *pager, uint64_t n);
 /* Room for pages of one extent that are brought together. */

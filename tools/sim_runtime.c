@@ -24,9 +24,8 @@
 #define CHANGES                                                                      \
 	(1u << TRACE_NEW | 1u << TRACE_DROP | 1u << TRACE_HINT | 1u << TRACE_ISSUE | \
 	 1u << TRACE_EVICT | 1u << TRACE_RETIRE | 1u << TRACE_RESCUE)
-#define NOTHING     0
-#define EVERYTHING  UINT32_MAX
-#define STAGE_PAGES 1024 /* buffers for pages that wait unmapped */
+#define NOTHING    0
+#define EVERYTHING UINT32_MAX
 
 /* The policy hears of what left with one extent at once, though a trace tells it by runs of pages. */
 static void tell_unused(struct runtime *s)
@@ -51,6 +50,15 @@ static void left_unused(void *context, uint32_t extent, uint64_t mask)
 	s->left_extent = extent;
 	s->left_page = s->left ? s->left_page : page;
 	s->left += count;
+}
+
+static void left_staged(void *context, uint32_t extent, uint64_t page)
+{
+	struct runtime *s = context;
+
+	tell_unused(s);
+	left_unused(s, extent, page);
+	tell_unused(s);
 }
 
 /* Room for n pages; where evictions are recorded, only if this run needs far more than that one had: its limit, or more while
@@ -107,18 +115,6 @@ static void rescue(struct runtime *s, uint32_t extent, uint64_t mask)
 		pager_map(&s->pager, extent, mask & ~e->marker & e->limbo);
 }
 
-/* Fetched pages that stay unmapped, as far as there are buffers. */
-static uint64_t stage(struct runtime *s, struct pager_extent *e, uint64_t mask)
-{
-	uint64_t done = 0;
-
-	for (; mask && s->pager.staged < STAGE_PAGES; mask &= mask - 1, s->pager.staged++)
-		done |= mask & -mask;
-	e->remote &= ~done;
-	e->staged |= done;
-	return done;
-}
-
 /* Brings part of one extent. False: stop. */
 static bool bring(struct runtime *s, uint32_t extent, uint64_t mask)
 {
@@ -131,7 +127,7 @@ static bool bring(struct runtime *s, uint32_t extent, uint64_t mask)
 		return true;
 	if (s->options->cache) {
 		make_room(s, want);
-		todo = stage(s, e, pick(s, extent, mask));
+		todo = pager_stage(&s->pager, extent, pick(s, extent, mask));
 	} else {
 		if (s->recorded)
 			make_room(s, want);
@@ -170,10 +166,19 @@ static struct place next_part(struct runtime *s, const struct todo *todo, uint32
 static void stage_marker(struct runtime *s)
 {
 	const struct window *w = s->begun_window;
-	struct pager_extent *e = pager_at(&s->pager, w->extent);
 
 	if (w->extent)
-		stage(s, e, w->bit & e->remote);
+		pager_stage(&s->pager, w->extent, w->bit & pager_at(&s->pager, w->extent)->remote);
+}
+
+static void fence(struct runtime *s, const struct todo *todo)
+{
+	struct place at;
+
+	pager_fence(&s->pager);
+	for (uint32_t k = 0; s->pager.staged && k < todo->plan.count; k++)
+		if (locate(s, todo->region, prefetch_nth(&todo->plan, k), &at))
+			pager_renew(&s->pager, at.extent, at.bit);
 }
 
 /*
@@ -190,6 +195,7 @@ static int go_on(struct runtime *s, uint32_t until)
 		if (!s->begun) {
 			s->k = 0;
 			s->begun = true;
+			fence(s, todo);
 			err = s->options->cache ? 0 : window_open(s, todo->region, &todo->plan);
 		}
 		if (err < 0)
@@ -464,6 +470,7 @@ static int set_up(struct runtime *s)
 	s->recorded = s->options->recorded_limit && has(s->trace, TRACE_EVICT);
 	s->pager.recycles = !s->staged;
 	s->pager.unused = left_unused;
+	s->pager.unused_staged = left_staged;
 	s->pager.context = s;
 	return pager_init(&s->pager);
 }

@@ -115,6 +115,43 @@ static void test_find(void **state)
 	assert_int_equal(stage.nstaged, 0);
 }
 
+/* Single buffers come from gaps, so that runs stay possible. */
+static void test_gaps(void **state)
+{
+	for (int i = 0; i < STAGE_PAGES / 64; i++)
+		stage_take(&stage, 64);
+	stage_put(&stage, 100, 1);
+	stage_put(&stage, 512, 64);
+	stage_put(&stage, 130, 1);
+	assert_int_equal(stage_take(&stage, 1), 100);
+	assert_int_equal(stage_take(&stage, 1), 130);
+	assert_int_equal(stage_take(&stage, 64), 512);
+}
+
+/* What was staged before the fence may be dropped, unless it was wanted again since. */
+static void test_fence(void **state)
+{
+	int i = stage_take(&stage, 3);
+
+	assert_false(stage_droppable(&stage));
+	stage_insert(&stage, (unsigned)i, region_a, 5);
+	assert_false(stage_droppable(&stage));
+	stage_insert(&stage, (unsigned)i + 1, region_a, 6);
+	stage_fence(&stage);
+	stage_insert(&stage, (unsigned)i + 2, region_a, 7);
+	assert_true(stage_droppable(&stage));
+	stage_renew(&stage, (unsigned)i);
+	assert_int_equal(stage.oldest, i + 1);
+	assert_int_equal(stage.newest, i);
+	assert_int_equal(stage_find(&stage, region_a, 5), i);
+	assert_true(stage_droppable(&stage));
+	stage_remove(&stage, (unsigned)i + 1);
+	assert_false(stage_droppable(&stage));
+	stage_fence(&stage);
+	assert_true(stage_droppable(&stage));
+	assert_int_equal(stage.nstaged, 2);
+}
+
 /* The model: what each buffer holds, in order of staging. */
 static struct {
 	bool taken;
@@ -208,6 +245,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_high_water_mark, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_find, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gaps, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_fence, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_random_walk, set_up, tear_down),
 	};
 
