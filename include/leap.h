@@ -88,6 +88,7 @@ void *leap_region_addr(const struct leap_region *region);
 size_t leap_region_bytes(const struct leap_region *region);
 
 enum leap_advice {
+	/* The first three hold for all of a region that the range is part of, until the next of them. */
 	LEAP_ADVISE_NORMAL,
 	LEAP_ADVISE_SEQUENTIAL, /* expect ascending access: prefetch at once with large windows */
 	LEAP_ADVISE_RANDOM,     /* expect no pattern: do not prefetch */

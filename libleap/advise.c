@@ -40,9 +40,17 @@ static int each_part(struct leap *leap, const void *addr, size_t bytes,
 	return 0;
 }
 
+/* Policies hear of it with the next access, from whichever shard it comes. */
 static int do_pattern(struct leap_region *r, enum leap_advice advice)
 {
+	struct lock_app saved;
+
+	lock_app_enter(&saved);
+	shards_lock_all(r->leap);
 	r->advice = (uint8_t)advice;
+	record_pages(region_shard(r, 0), TRACE_ADVICE, r, 0, (uint32_t)advice);
+	shards_unlock_all(r->leap);
+	lock_app_leave(&saved);
 	return 0;
 }
 

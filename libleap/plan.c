@@ -120,6 +120,8 @@ static bool ask(struct shard *shard, struct leap_region *region, size_t index,
 	*ret_todo = (struct plan_todo){.region = region};
 	if (!state)
 		return false;
+	history_hint(state, region->advice == LEAP_ADVISE_SEQUENTIAL ? PREFETCH_HINT_SEQUENTIAL
+								     : PREFETCH_HINT_NORMAL);
 	history_access(state, access, &ret_todo->plan);
 	history_peek(state, &shard->trend, &shard->window);
 	return clip(region, index, &ret_todo->plan);

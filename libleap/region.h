@@ -54,9 +54,9 @@ struct leap_region {
 	char *addr;
 	size_t npages;
 	uint32_t id;
-	bool created;   /* mapped by us (else adopted) */
-	bool reserved;  /* region_reserve(): commit and release by parts */
-	uint8_t advice; /* enum leap_advice: NORMAL, SEQUENTIAL, RANDOM */
+	bool created;  /* mapped by us (else adopted) */
+	bool reserved; /* region_reserve(): commit and release by parts */
+	uint8_t advice; /* enum leap_advice: NORMAL, SEQUENTIAL, RANDOM; changed under all shard locks */
 	bool dying;
 	struct page *pages;
 	struct extent *extents;

@@ -68,6 +68,7 @@ enum trace_op {
 	TRACE_COUNT,  /* vpn: a counter of the runtime's at the end, tid: which */
 	TRACE_SHORT, /* there was no room for all of a window: vpn is its marker now, tid how many pages it has */
 	TRACE_RESCUE, /* pages that were in limbo became local with a window */
+	TRACE_ADVICE, /* of all accesses of the region from now on: vpn is its first page, tid says which */
 	TRACE_OPS,
 };
 
@@ -82,6 +83,9 @@ enum trace_counter {
 	TRACE_COUNT_UNUSED,
 	TRACE_COUNT_EVICTED,
 };
+
+/* Of TRACE_ADVICE: as in leap.h. */
+enum trace_advice { TRACE_ADVICE_NORMAL, TRACE_ADVICE_SEQUENTIAL, TRACE_ADVICE_RANDOM };
 
 /* In flags of a record. */
 enum {

@@ -49,6 +49,8 @@ static const struct flag sim_flags[] = {
 	{"hits", FLAG_REQUIRED, "MODE", "marker or cache, as in leap run (default marker)"},
 	{"history-key", FLAG_REQUIRED, "SCOPE",
 	 "process, region, thread or stream (default region)"},
+	{"advise", FLAG_REQUIRED, "PATTERN",
+	 "what the program says at its start: normal, sequential or random (default normal)"},
 	{"history-size", FLAG_REQUIRED, "N", "as in leap run (default 32)"},
 	{"history-split", FLAG_REQUIRED, "N", "as in leap run (default 8)"},
 	{"window-max", FLAG_REQUIRED, "PAGES", "as in leap run (default 512, with hits=cache 8)"},
@@ -81,6 +83,7 @@ static int set_word(struct arguments *a, const char *name, const char *value)
 {
 	static const char *const hits[] = {"marker", "cache"}, *const evict[] = {"lru", "fifo"};
 	static const char *const keys[] = {"process", "region", "thread", "stream"};
+	static const char *const advice[] = {"normal", "sequential", "random"};
 	static const char *const models[] = {"simple", "runtime"};
 	static const char *const by[] = {"run", "region", "thread"};
 	int n;
@@ -88,6 +91,9 @@ static int set_word(struct arguments *a, const char *name, const char *value)
 	if (!strcmp(name, "hits")) {
 		n = word_of(name, value, hits, 2);
 		a->options.cache = n == 1;
+	} else if (!strcmp(name, "advise")) {
+		n = word_of(name, value, advice, 3);
+		a->options.advice = (uint8_t)n;
 	} else if (!strcmp(name, "model")) {
 		n = word_of(name, value, models, 2);
 		a->options.runtime = n == 1;
@@ -176,7 +182,7 @@ static int set(void *context, const char *name, const char *value)
 	else if (!strcmp(name, "latency") || !strcmp(name, "service") || !strcmp(name, "think"))
 		return set_time(a, name, value);
 	else if (!strcmp(name, "hits") || !strcmp(name, "history-key") || !strcmp(name, "evict") ||
-		 !strcmp(name, "model") || !strcmp(name, "by"))
+		 !strcmp(name, "model") || !strcmp(name, "advise") || !strcmp(name, "by"))
 		return set_word(a, name, value);
 	else if (!strcmp(name, "pool-beside"))
 		a->options.beside = true;

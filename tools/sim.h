@@ -39,6 +39,7 @@ struct sim_options {
 	bool recorded_limit; /* runtime: the limit changes as it was recorded */
 	uint64_t limbo_percent;
 	enum sim_key key;
+	uint8_t advice; /* enum trace_advice, of all regions at the start */
 	struct prefetch_params params;
 	const struct replay_future *future; /* of policy replay */
 	uint64_t local_pages, pool_pages;

@@ -32,6 +32,7 @@ bool bounds_clip(struct sim_bounds bounds, struct prefetch_plan *plan)
 }
 
 #define INDEX_START   64
+#define REGIONS       65536
 #define SMALL_REGIONS UINT64_MAX /* key of what they have together */
 
 static int no_memory(void)
@@ -47,7 +48,11 @@ int cells_init(struct sim_cells *c, const struct prefetcher_ops *ops,
 	c->options = options;
 	c->index_size = INDEX_START;
 	c->index = calloc(c->index_size, sizeof(*c->index));
-	return c->index ? 0 : no_memory();
+	c->advice = malloc(REGIONS);
+	if (!c->index || !c->advice)
+		return no_memory();
+	memset(c->advice, options->advice, REGIONS);
+	return 0;
 }
 
 void cells_free(struct sim_cells *c)
@@ -58,6 +63,23 @@ void cells_free(struct sim_cells *c)
 	free(c->keys);
 	free(c->index);
 	free(c->bounds);
+	free(c->advice);
+}
+
+void cells_advise(struct sim_cells *c, const struct trace_record *r)
+{
+	if (r->tid <= TRACE_ADVICE_RANDOM)
+		c->advice[r->region] = (uint8_t)r->tid;
+}
+
+bool cells_hint(const struct sim_cells *c, uint16_t region, struct history *instance)
+{
+	if (c->advice[region] == TRACE_ADVICE_RANDOM)
+		return false;
+	history_hint(instance, c->advice[region] == TRACE_ADVICE_SEQUENTIAL
+				       ? PREFETCH_HINT_SEQUENTIAL
+				       : PREFETCH_HINT_NORMAL);
+	return true;
 }
 
 static int new_instance(struct sim_cells *c, uint64_t key, uint16_t region, uint64_t first_page,

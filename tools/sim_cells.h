@@ -29,12 +29,17 @@ struct sim_cells {
 	struct history **instances;
 	uint64_t *keys; /* of the instances */
 	uint32_t ninstances;
+	uint8_t *advice; /* enum trace_advice, by region */
 };
 
 int cells_init(struct sim_cells *cells, const struct prefetcher_ops *ops,
 	       const struct sim_options *options);
 /* Frees all but cells->cells, which the result takes over. */
 void cells_free(struct sim_cells *cells);
+/* What the program says about the region of the record. */
+void cells_advise(struct sim_cells *cells, const struct trace_record *record);
+/* Tells the instance, before it hears of an access to the region. False: it is not to hear of it. */
+bool cells_hint(const struct sim_cells *cells, uint16_t region, struct history *instance);
 /* Number of the cell, made at first use. 0 or -errno with the sentence set. */
 int cells_find(struct sim_cells *cells, const struct trace *trace, uint16_t region, uint32_t thread,
 	       uint32_t *ret_cell);

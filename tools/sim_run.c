@@ -192,7 +192,7 @@ static int tell(struct sim *s, const struct trace_record *r, struct prefetch_acc
 {
 	struct prefetch_plan plan = {0};
 
-	if (!s->ops)
+	if (!s->ops || !cells_hint(&s->cells, r->region, state))
 		return 0;
 	access->page = r->vpn;
 	access->thread = r->tid;
@@ -342,6 +342,8 @@ static int replay(struct sim *s)
 
 		if (i + 2 * EXPECT_AHEAD < s->trace->header.n_records)
 			memory_expect(&s->memory, r[EXPECT_AHEAD].vpn, r[2 * EXPECT_AHEAD].vpn);
+		if (r->op == TRACE_ADVICE)
+			cells_advise(&s->cells, r);
 		if (!trace_is_access(r))
 			continue;
 		if (!s->result->accesses || r->region != s->last_region ||

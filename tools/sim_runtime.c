@@ -274,6 +274,8 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 		access.kind = PREFETCH_HIT;
 	}
 	tell_unused(s);
+	if (!cells_hint(&s->cells, r->region, instance(s, s->cell)))
+		return;
 	history_access(instance(s, s->cell), &access, ret_plan);
 	if (access.kind == PREFETCH_HIT || !window_clip(s, index, ret_plan))
 		ret_plan->count = 0;
@@ -419,6 +421,8 @@ static int replay(struct runtime *s)
 		if (!i)
 			s->begin_ns = r->t_ns;
 		s->now_ns = r->t_ns;
+		if (r->op == TRACE_ADVICE)
+			cells_advise(&s->cells, r);
 		if (r->op == TRACE_LIMIT && s->options->recorded_limit)
 			s->pager.limit = r->vpn;
 		if (trace_is_access(r) || changes || r->op == TRACE_SHORT)

@@ -33,7 +33,7 @@
 #define HANDICAP_KEPT 64 /* 1/64 of it is forgotten in an epoch */
 #define TABLE_BITS    11
 #define SHADOW_WINDOW 8
-#define FIRST         4 /* candidate in charge at the start */
+#define FIRST         4 /* candidate in charge at the start, and when a scan is announced */
 
 static const struct prefetcher_ops *const candidates[] = {
 	&prefetcher_none,     &prefetcher_stride,  &prefetcher_readahead,
@@ -293,6 +293,18 @@ static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
 				  ret_window);
 }
 
+static void hint(void *state, enum prefetch_hint hint)
+{
+	struct adaptive *a = state;
+
+	for (uint32_t i = 0; i < CANDIDATES; i++) {
+		prefetch_tell_hint(candidates[i], at(a, a->shadow[i].real_at), hint);
+		prefetch_tell_hint(candidates[i], at(a, a->shadow[i].at), hint);
+	}
+	if (hint == PREFETCH_HINT_SEQUENTIAL)
+		take_charge(a, FIRST);
+}
+
 const struct prefetcher_ops prefetcher_adaptive = {
 	.size = sizeof(prefetcher_adaptive),
 	.name = "adaptive",
@@ -302,4 +314,5 @@ const struct prefetcher_ops prefetcher_adaptive = {
 	.unused = unused,
 	.peek = peek,
 	.whole = true,
+	.hint = hint,
 };

@@ -25,6 +25,7 @@ struct history {
 	size_t first, bytes; /* where the first instance lies, and how large each is */
 	uint32_t current;    /* asked last */
 	bool by_stream;      /* struct by_stream follows */
+	enum prefetch_hint hint;
 };
 
 static size_t aligned(size_t bytes)
@@ -92,6 +93,8 @@ static uint32_t begin(struct history *h, uint64_t page)
 	stream_touch(t, i, page);
 	memset(instance(h, i), 0, h->bytes);
 	h->ops->init(instance(h, i), &h->params);
+	if (h->hint != PREFETCH_HINT_NORMAL)
+		prefetch_tell_hint(h->ops, instance(h, i), h->hint);
 	return i;
 }
 
@@ -161,6 +164,16 @@ void history_access(struct history *h, const struct prefetch_access *a, struct p
 	h->ops->access(instance(h, h->current), a, plan);
 	plan->tag = stream_tag(t, h->current);
 	note_planned(h, plan);
+}
+
+void history_hint(struct history *h, enum prefetch_hint hint)
+{
+	if (h->hint == hint)
+		return;
+	h->hint = hint;
+	for (uint32_t i = 0; i < (h->by_stream ? STREAMS : 1); i++)
+		if (!h->by_stream || streams(h)->table.generation[i])
+			prefetch_tell_hint(h->ops, instance(h, i), hint);
 }
 
 void history_unused(struct history *h, uint64_t page, uint32_t count)

@@ -35,6 +35,8 @@ int history_init(struct history *history, const struct prefetcher_ops *ops,
 /* As the policy's. The plan is zeroed. */
 void history_access(struct history *history, const struct prefetch_access *access,
 		    struct prefetch_plan *plan);
+/* What the program says, to all streams; nothing is done if it is what was said last. */
+void history_hint(struct history *history, enum prefetch_hint hint);
 /* `count` prefetched pages were dropped untouched; `page` is one of them. */
 void history_unused(struct history *history, uint64_t page, uint32_t count);
 /* Of the stream that was asked last. */

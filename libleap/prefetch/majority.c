@@ -64,6 +64,11 @@ static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
 	*ret_window = m->last_window;
 }
 
+static void hint(void *state, enum prefetch_hint hint)
+{
+	((struct majority *)state)->sequential = hint == PREFETCH_HINT_SEQUENTIAL;
+}
+
 const struct prefetcher_ops prefetcher_majority = {
 	.size = sizeof(prefetcher_majority),
 	.name = "majority",
@@ -72,4 +77,5 @@ const struct prefetcher_ops prefetcher_majority = {
 	.access = access,
 	.unused = unused,
 	.peek = peek,
+	.hint = hint,
 };

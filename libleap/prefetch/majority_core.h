@@ -42,6 +42,7 @@
 #include <stdint.h>
 #endif
 
+#define MAJORITY_FORWARD  64            /* pages: the longest step that goes on with a scan */
 #define MAJORITY_PAGE_MAX (~0ull >> 12) /* last page of a 64-bit address space */
 
 struct majority_window {
@@ -54,6 +55,7 @@ struct majority {
 	uint32_t size, split; /* H_size, N_split */
 	uint32_t window_max;  /* PW_max */
 	bool around_both;
+	bool sequential; /* the program says that it will scan upwards: see majority_scan() */
 
 	uint32_t head; /* where the next difference goes */
 	uint32_t fill; /* differences recorded, at most size */
@@ -235,6 +237,21 @@ static inline void majority_around(uint64_t page, int64_t delta, uint32_t count,
 	ret_window->start = page - before * (uint64_t)delta;
 }
 
+/* Whether a step goes on with a scan upwards. */
+static inline bool majority_is_forward(int64_t delta)
+{
+	return delta > 0 && delta <= MAJORITY_FORWARD;
+}
+
+/* A scan that was announced: the first step forward starts a window of full size, along the trend if that is up. */
+static inline void majority_scan(struct majority *m, uint64_t page, int64_t found,
+				 struct majority_window *ret_window)
+{
+	if (m->last_window < m->limit)
+		m->last_window = m->limit;
+	majority_ahead(page, found > 0 ? found : 1, m->last_window, ret_window);
+}
+
 /* Algorithm 2, DoPrefetch: a miss. Fills ret_window. */
 static inline void majority_miss(struct majority *m, uint64_t page,
 				 struct majority_window *ret_window)
@@ -257,8 +274,15 @@ static inline void majority_miss(struct majority *m, uint64_t page,
 		else
 			majority_around(page, m->trend, window, ret_window);
 	}
+	if (m->sequential && majority_is_forward(delta))
+		majority_scan(m, page, found, ret_window);
 	m->watched = *ret_window;
 	m->watched_before = 0;
+}
+
+static inline void majority_reach_further(struct majority *m)
+{
+	m->limit = m->limit > m->window_max / 2 ? m->window_max : m->limit * 2;
 }
 
 /* First touch of a prefetched page. */
@@ -269,6 +293,8 @@ static inline void majority_hit(struct majority *m, uint64_t page)
 	majority_record(m, page);
 	if (m->hits < m->window_max)
 		m->hits++; /* more hits make no larger window */
+	if (m->sequential && m->hits >= m->limit && m->limit < m->window_max)
+		majority_reach_further(m);
 }
 
 /* Counts the hits that a touched marker shows on the watched window. True: the next one is watched too. */
@@ -311,7 +337,7 @@ static inline void majority_marker(struct majority *m, uint64_t page, uint32_t c
 	m->dropped -= credit < m->dropped ? credit : m->dropped;
 	window = majority_size_of_hits(credit, m->limit);
 	if (!m->dropped && credit >= m->limit)
-		m->limit = m->limit > m->window_max / 2 ? m->window_max : m->limit * 2;
+		majority_reach_further(m);
 	m->last_window = window;
 	majority_ahead(frontier, delta, window, ret_window);
 	if (watch)

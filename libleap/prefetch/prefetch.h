@@ -92,8 +92,15 @@ struct prefetch_params {
 	bool around_both; /* no trend now: false = forward along the last trend, true = both sides */
 };
 
+/* What the program says about its accesses (leap_advise()). One that says RANDOM is not prefetched for: its accesses are not
+ * told at all. */
+enum prefetch_hint {
+	PREFETCH_HINT_NORMAL,
+	PREFETCH_HINT_SEQUENTIAL, /* it will scan upwards: no need to wait for a trend */
+};
+
 struct prefetcher_ops {
-	size_t size;
+	size_t size; /* of this struct: what lies behind it is not there */
 	const char *name;
 	size_t (*state_bytes)(const struct prefetch_params *params);
 	/* state is zeroed. -EINVAL with the sentence set for parameters out of range. */
@@ -110,7 +117,17 @@ struct prefetcher_ops {
 	/* One instance wants all accesses of its key, since it tells streams apart itself, or needs their order, or
 	 * uses tags: history.h gives no instance a stream. */
 	bool whole;
+	/* Holds from now on, if not NULL. At the start it is NORMAL. */
+	void (*hint)(void *state, enum prefetch_hint hint);
 };
+
+/* Tells the policy, if it listens. */
+static inline void prefetch_tell_hint(const struct prefetcher_ops *ops, void *state,
+				      enum prefetch_hint hint)
+{
+	if (ops->size > offsetof(struct prefetcher_ops, hint) && ops->hint)
+		ops->hint(state, hint);
+}
 
 extern const struct prefetcher_ops prefetcher_none, prefetcher_nextn, prefetcher_stride,
 	prefetcher_readahead, prefetcher_vma_readahead, prefetcher_majority, prefetcher_streams,

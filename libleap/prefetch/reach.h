@@ -48,6 +48,13 @@ static inline uint32_t reach_limit(const struct reach *r)
 	return r->settling && r->limit > 1 ? r->limit / 2 : r->limit;
 }
 
+/* There is no need to learn that windows will be used: a scan is announced. */
+static inline void reach_eager(struct reach *r)
+{
+	if (!r->failed)
+		r->limit = r->max;
+}
+
 static inline void reach_planned(struct reach *r, uint32_t pages)
 {
 	r->ahead += pages;

@@ -11,6 +11,7 @@
  * accesses run downwards, sized from the block's own pages as if all were hits. The size for misses
  * counts only blocks that a miss started.
  */
+#include "libleap/prefetch/majority_core.h"
 #include "libleap/prefetch/prefetch.h"
 #include "libleap/prefetch/readahead.h"
 #include "libleap/prefetch/throttle.h"
@@ -25,6 +26,7 @@ struct readahead {
 	uint64_t started;       /* first page of the block that the last miss started */
 	uint32_t started_pages; /* 0: none, or its marker was touched */
 	bool begun;
+	bool sequential; /* the program says that it scans upwards: a step forward starts a full block behind it */
 };
 
 static size_t state_bytes(const struct prefetch_params *params)
@@ -60,18 +62,22 @@ static uint32_t size_of_miss(struct readahead *r, uint64_t page)
 
 static void miss(struct readahead *r, uint64_t page, struct prefetch_plan *plan)
 {
+	bool scan =
+		r->sequential && r->begun && majority_is_forward((int64_t)(page - r->last_page));
 	uint32_t block;
 
 	if (r->begun && page == r->last_page)
 		return; /* a retried fault */
 	block = size_of_miss(r, page);
+	if (scan && block < r->throttle.limit)
+		block = r->throttle.limit;
 	r->window = block;
 	r->last_page = page;
 	r->begun = true;
 	r->started_pages = 0;
 	if (block == 1)
 		return;
-	plan->start = page & ~(uint64_t)(block - 1);
+	plan->start = scan ? page + 1 : page & ~(uint64_t)(block - 1);
 	plan->delta = 1;
 	plan->count = block;
 	r->started = plan->start;
@@ -120,6 +126,8 @@ static void access(void *state, const struct prefetch_access *a, struct prefetch
 	case PREFETCH_HIT:
 		r->last_page = a->page;
 		r->hits += r->hits < r->throttle.max;
+		if (r->sequential && r->hits >= r->throttle.limit)
+			throttle_double(&r->throttle);
 		break;
 	case PREFETCH_MARKER:
 		marker(r, a, plan);
@@ -143,6 +151,11 @@ static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
 	*ret_window = r->window;
 }
 
+static void hint(void *state, enum prefetch_hint hint)
+{
+	((struct readahead *)state)->sequential = hint == PREFETCH_HINT_SEQUENTIAL;
+}
+
 const struct prefetcher_ops prefetcher_readahead = {
 	.size = sizeof(prefetcher_readahead),
 	.name = "readahead",
@@ -151,4 +164,5 @@ const struct prefetcher_ops prefetcher_readahead = {
 	.access = access,
 	.unused = unused,
 	.peek = peek,
+	.hint = hint,
 };

@@ -270,6 +270,11 @@ static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
 	*ret_window = r->last_window;
 }
 
+static void hint(void *state, enum prefetch_hint hint)
+{
+	prefetch_tell_hint(&prefetcher_majority, &((struct replay *)state)->majority, hint);
+}
+
 const struct prefetcher_ops prefetcher_replay = {
 	.size = sizeof(prefetcher_replay),
 	.name = "replay",
@@ -280,4 +285,5 @@ const struct prefetcher_ops prefetcher_replay = {
 	.unused = unused,
 	.peek = peek,
 	.whole = true,
+	.hint = hint,
 };

@@ -39,6 +39,7 @@
 struct streams {
 	struct stream_table table;
 	uint32_t window_max;
+	bool sequential;    /* as the program says */
 	struct reach reach; /* of markers' windows */
 	int64_t trend;      /* for peek() */
 	uint32_t window;
@@ -63,6 +64,7 @@ static void begin(struct streams *s, uint32_t i)
 
 	*m = (struct majority){0}; /* the ring is not looked at beyond what was recorded */
 	majority_init(m, HISTORY, SPLIT, s->window_max, false);
+	m->sequential = s->sequential;
 	stream_begin(&s->table, i);
 }
 
@@ -236,6 +238,7 @@ static void miss(struct streams *s, uint64_t page, struct prefetch_plan *plan)
 	if (!majority_is_access(m, page))
 		return;
 	stream_touch(&s->table, i, page);
+	m->limit = reach_limit(&s->reach); /* which is ours to change */
 	majority_miss(m, page, &window);
 	p = period(m);
 	if (p && plan_pattern(s, m, page, p, plan))
@@ -291,7 +294,7 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 	if (pattern) {
 		marker_pattern(s, m, a->window, plan);
 	} else {
-		m->limit = reach_limit(&s->reach); /* which is ours to change */
+		m->limit = reach_limit(&s->reach);
 		majority_marker(m, a->page, a->credit, a->delta, a->frontier, &window);
 		take(plan, &window);
 	}
@@ -340,6 +343,17 @@ static void peek(const void *state, int64_t *ret_trend, uint32_t *ret_window)
 	*ret_window = s->window;
 }
 
+static void hint(void *state, enum prefetch_hint hint)
+{
+	struct streams *s = state;
+
+	s->sequential = hint == PREFETCH_HINT_SEQUENTIAL;
+	for (uint32_t i = 0; i <= STREAMS; i++)
+		core(s, i)->sequential = s->sequential;
+	if (s->sequential)
+		reach_eager(&s->reach);
+}
+
 const struct prefetcher_ops prefetcher_streams = {
 	.size = sizeof(prefetcher_streams),
 	.name = "streams",
@@ -349,4 +363,5 @@ const struct prefetcher_ops prefetcher_streams = {
 	.unused = unused,
 	.peek = peek,
 	.whole = true,
+	.hint = hint,
 };

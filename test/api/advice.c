@@ -138,6 +138,47 @@ static void test_patterns(void **state)
 	assert_ok(leap_close(f.leap));
 }
 
+/* Faults that waited for a donor, and all, in a scan of 2,000 pages that were evicted. */
+static struct leap_stats scan_of_cold_pages(const char *policy, enum leap_advice advice)
+{
+	struct fixture f = {
+		.leap = session("local=64M", "donors=loop:", "fault_threads=1", policy, NULL)};
+	struct leap_stats before, after;
+
+	assert_ok(leap_region_create(f.leap, PAGES * PAGE, &f.region));
+	f.base = leap_region_addr(f.region);
+	range_write(f.base, PAGES, 1);
+	assert_ok(leap_evict(f.leap, f.base, PAGES * PAGE));
+	assert_ok(leap_advise(f.leap, f.base, PAGES * PAGE, advice));
+	before = stats(f.leap);
+	range_check(f.base, 2000, 1);
+	after = stats(f.leap);
+	assert_ok(leap_close(f.leap));
+	after.faults -= before.faults;
+	after.markers -= before.markers;
+	after.prefetch_hits -= before.prefetch_hits;
+	return after;
+}
+
+/* A scan that is announced has its first large window at its second page. */
+static void test_scan_announced(void **state)
+{
+	static const char *const policies[] = {"prefetch=majority", "prefetch=streams",
+					       "prefetch=adaptive", "prefetch=readahead"};
+
+	for (unsigned i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		struct leap_stats plain = scan_of_cold_pages(policies[i], LEAP_ADVISE_NORMAL);
+		struct leap_stats told = scan_of_cold_pages(policies[i], LEAP_ADVISE_SEQUENTIAL);
+
+		print_message(
+			"%-20s faults %lu, of them markers %lu, hits %lu; announced %lu, %lu, %lu\n",
+			policies[i], plain.faults, plain.markers, plain.prefetch_hits, told.faults,
+			told.markers, told.prefetch_hits);
+		assert_in_range(told.faults, 2, 12);
+		assert_in_range(plain.faults, told.faults + 3, 100);
+	}
+}
+
 static void test_bad_ranges(void **state)
 {
 	struct fixture f = open_filled();
@@ -159,6 +200,7 @@ int main(void)
 		cmocka_unit_test(test_dontneed),           cmocka_unit_test(test_pin),
 		cmocka_unit_test(test_prefetch_and_evict), cmocka_unit_test(test_patterns),
 		cmocka_unit_test(test_bad_ranges),         cmocka_unit_test(test_pins_counted),
+		cmocka_unit_test(test_scan_announced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

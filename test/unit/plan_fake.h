@@ -31,7 +31,8 @@ static struct {
 	struct prefetch_plan plan; /* the policy's answer, in page numbers */
 	struct prefetch_access heard;
 	struct prefetch_plan window; /* heard.window */
-	unsigned asked, inits, init_fails;
+	unsigned asked, inits, init_fails, hints;
+	enum prefetch_hint hint; /* the last one */
 	uint32_t unused;
 
 	int64_t budget, headroom;
@@ -93,6 +94,13 @@ static void policy_peek(const void *state, int64_t *ret_trend, uint32_t *ret_win
 	*ret_window = 17;
 }
 
+static void policy_hint(void *state, enum prefetch_hint hint)
+{
+	assert_int_equal(*(char *)state, 1);
+	fake.hints++;
+	fake.hint = hint;
+}
+
 static const struct prefetcher_ops policy = {
 	.size = sizeof(policy),
 	.name = "fake",
@@ -101,6 +109,7 @@ static const struct prefetcher_ops policy = {
 	.access = policy_access,
 	.unused = policy_unused,
 	.peek = policy_peek,
+	.hint = policy_hint,
 };
 static struct prefetcher_ops other_policy;
 

@@ -104,6 +104,33 @@ static void test_not_asked(void **state)
 	assert_true(miss(10, 11, 1, 4, &todo));
 }
 
+/* A region's advice is told with its next access, also to a history that was made anew, or is that of several regions. */
+static void test_hints(void **state)
+{
+	struct plan_todo todo;
+
+	miss(10, 11, 1, 4, &todo);
+	assert_int_equal(fake.hints, 0);
+	region.advice = LEAP_ADVISE_SEQUENTIAL;
+	miss(12, 13, 1, 4, &todo);
+	miss(14, 15, 1, 4, &todo);
+	assert_int_equal(fake.hints, 1);
+	assert_int_equal(fake.hint, PREFETCH_HINT_SEQUENTIAL);
+	leap.prefetch_generation++;
+	miss(16, 17, 1, 4, &todo);
+	assert_int_equal(fake.hints, 2);
+	region.advice = LEAP_ADVISE_RANDOM;
+	assert_false(miss(18, 19, 1, 4, &todo));
+	region.advice = LEAP_ADVISE_NORMAL;
+	miss(20, 21, 1, 4, &todo);
+	assert_int_equal(fake.hints, 3);
+	assert_int_equal(fake.hint, PREFETCH_HINT_NORMAL);
+	leap.config.history_key = HISTORY_PROCESS;
+	region.advice = LEAP_ADVISE_SEQUENTIAL;
+	miss(22, 23, 1, 4, &todo);
+	assert_int_equal(fake.hint, PREFETCH_HINT_SEQUENTIAL);
+}
+
 static void test_histories(void **state)
 {
 	struct plan_todo todo;
@@ -173,9 +200,14 @@ static void test_forget(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_clip),      TEST(test_policy_is_told),    TEST(test_not_asked),
-		TEST(test_histories), TEST(test_automatic_windows), TEST(test_unused),
+		TEST(test_clip),
+		TEST(test_policy_is_told),
+		TEST(test_not_asked),
+		TEST(test_histories),
+		TEST(test_automatic_windows),
+		TEST(test_unused),
 		TEST(test_forget),
+		TEST(test_hints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -392,6 +392,52 @@ static void test_pollution(void **state)
 	trace_free(&trace);
 }
 
+/* Misses of two scans, with what the program says before each, in either model. */
+static struct sim_metrics metrics_of_advice(enum trace_advice before, enum trace_advice between,
+					    enum trace_advice at_start, bool runtime)
+{
+	struct sim_options options = options_of("streams", false);
+	struct trace trace;
+	struct sim_result r;
+
+	options.runtime = runtime;
+	options.advice = (uint8_t)at_start;
+	trace_init(&trace, "ACCESS", TRACE_ACCESSES);
+	assert_int_equal(trace_add_region(&trace, 7, 0, 40000, "all"), 0);
+	for (uint64_t i = 0; i < 8000; i++) {
+		uint32_t advice = i ? between : before;
+		struct trace_record said = {.op = TRACE_ADVICE, .tid = advice, .region = 7};
+		struct trace_record touch = {.vpn = i + i / 4000 * 20000, .region = 7};
+
+		if (i % 4000 == 0 && (i || advice != at_start))
+			assert_int_equal(trace_add(&trace, &said), 0);
+		assert_int_equal(trace_add(&trace, &touch), 0);
+	}
+	r = run_with(&trace, &options);
+	sim_result_free(&r);
+	trace_free(&trace);
+	return r.m;
+}
+
+static void test_advice(void **state)
+{
+	for (int runtime = 0; runtime < 2; runtime++) {
+		const enum trace_advice no = TRACE_ADVICE_NORMAL, scan = TRACE_ADVICE_SEQUENTIAL;
+		const enum trace_advice random = TRACE_ADVICE_RANDOM;
+		uint64_t none = metrics_of_advice(no, no, no, runtime).misses;
+		uint64_t both = metrics_of_advice(scan, scan, no, runtime).misses;
+		uint64_t second = metrics_of_advice(no, scan, no, runtime).misses;
+
+		/* where markers count as misses, those of 16 windows of 512 pages, too */
+		assert_in_range(both, 4, runtime ? 4 + 16 : 4);
+		assert_in_range(second, both + 1, none - 1);
+		assert_int_equal(metrics_of_advice(scan, scan, scan, runtime).misses, both);
+		assert_int_equal(metrics_of_advice(random, random, no, runtime).adds, 0);
+		assert_int_equal(metrics_of_advice(random, random, random, runtime).misses, 8000);
+		assert_in_range(metrics_of_advice(random, no, no, runtime).misses, 4000, 4050);
+	}
+}
+
 static void test_unknown_policy(void **state)
 {
 	struct sim_options options = options_of("majorty", true);
@@ -422,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_regions_bound_plans),
 		cmocka_unit_test(test_pollution),
+		cmocka_unit_test(test_advice),
 		cmocka_unit_test(test_unknown_policy),
 	};
 
