@@ -223,8 +223,10 @@ static struct window *place_marker(struct shard *shard, const struct plan_todo *
 		w->region = region;
 		w->marker = nth(plan, k);
 		w->plan = *plan;
+		record_window(shard, region, w->marker, plan->count, 0);
 		return w;
 	}
+	record_window(shard, region, nth(plan, 0), plan->count, TRACE_RECORD_THERE);
 	return NULL;
 }
 
@@ -342,7 +344,8 @@ static void stage_marker(struct shard *shard, struct leap_region *region, size_t
 	if (all_sync(shard))
 		return;
 	lock_acquire(&shard->lock);
-	fetch_extent(shard, e, 1ull << (index % EXTENT_PAGES), FETCH_STAGE);
+	if (fetch_extent(shard, e, 1ull << (index % EXTENT_PAGES), FETCH_STAGE))
+		record_window(shard, region, index, 1, TRACE_RECORD_STAGED);
 	lock_release(&shard->lock);
 }
 
@@ -400,6 +403,8 @@ void plan_execute(struct shard *shard, const struct plan_todo *todo)
 		if (!w)
 			goto unlock;
 		marker = w->marker;
+	} else {
+		record_window(shard, region, nth(plan, 0), plan->count, 0);
 	}
 	fence(shard, todo);
 	lock_release(&shard->lock);

@@ -68,6 +68,13 @@ void recorder_emit_limit(struct recorder_ring *ring, const struct leap *leap);
 			recorder_emit((shard)->ring, op, region, index, count, 0); \
 	} while (0)
 
+/* A window; index: of its marker, or first page. */
+#define record_window(shard, region, index, count, flags)                                        \
+	do {                                                                                     \
+		if (__builtin_expect((shard)->ring != NULL, 0))                                  \
+			recorder_emit((shard)->ring, TRACE_WINDOW, region, index, count, flags); \
+	} while (0)
+
 /* Pages of an extent, a record a run. */
 #define record_mask(shard, op, e, mask)                                   \
 	do {                                                              \

@@ -69,6 +69,7 @@ enum trace_op {
 	TRACE_SHORT, /* there was no room for all of a window: vpn is its marker now, tid how many pages it has */
 	TRACE_RESCUE, /* pages that were in limbo became local with a window */
 	TRACE_ADVICE, /* of all accesses of the region from now on: vpn is its first page, tid says which */
+	TRACE_WINDOW, /* a window is begun: vpn is its marker (without one: first page), tid how many pages it has */
 	TRACE_OPS,
 };
 
@@ -94,6 +95,9 @@ enum {
 	TRACE_RECORD_LIMBO = 1 << 2,  /* access: it had been evicted, but was still here */
 	TRACE_RECORD_MARKER = 1 << 3, /* access: it was the marker of a window */
 	TRACE_RECORD_SAME = 1 << 4,   /* access: heard together with the one before */
+	TRACE_RECORD_THERE =
+		1 << 5, /* window: all of it was mapped or on its way, so it was not begun */
+	TRACE_RECORD_STAGED = 1 << 6, /* window: it is done, and its marker was asked for, too */
 };
 
 struct trace_record {

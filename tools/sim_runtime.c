@@ -19,13 +19,10 @@
 #include "libleap/error.h"
 #include "tools/sim_runtime.h"
 
-#define REGIONS      65536
-#define WINDOW_SLACK 512
+#define REGIONS 65536
 #define CHANGES                                                                      \
 	(1u << TRACE_NEW | 1u << TRACE_DROP | 1u << TRACE_HINT | 1u << TRACE_ISSUE | \
 	 1u << TRACE_EVICT | 1u << TRACE_RETIRE | 1u << TRACE_RESCUE)
-#define NOTHING    0
-#define EVERYTHING UINT32_MAX
 
 /* The policy hears of what left with one extent at once, though a trace tells it by runs of pages. */
 static void tell_unused(struct runtime *s)
@@ -61,22 +58,6 @@ static void left_staged(void *context, uint32_t extent, uint64_t page)
 	tell_unused(s);
 }
 
-/* Room for n pages; where evictions are recorded, only if this run needs far more than that one had: its limit, or more while
- * writes were under way. */
-static void make_room(struct runtime *s, uint64_t n)
-{
-	uint64_t limit = s->pager.limit, slack = limit / 16 + WINDOW_SLACK;
-
-	if (!s->recorded) {
-		pager_make_room(&s->pager, n);
-		return;
-	}
-	s->pager.limit = s->held > limit ? s->held : limit;
-	if (s->pager.local + s->pager.frames + n > s->pager.limit + slack)
-		pager_make_room(&s->pager, n);
-	s->pager.limit = limit;
-}
-
 enum has { HAS_NOT, HAS_LOCAL, HAS_LIMBO };
 
 /* Where the run has the pages from now on. */
@@ -91,162 +72,7 @@ static void run_has(struct runtime *s, struct pager_extent *e, uint64_t mask, en
 /* Before the next fault. */
 static void make_ready(struct runtime *s)
 {
-	make_room(s, s->pager.recycles ? FAULT_BATCH : pager_headroom(&s->pager));
-}
-
-/* What is left to read. */
-static uint64_t pick(struct runtime *s, uint32_t extent, uint64_t mask)
-{
-	const struct pager_extent *e = pager_at(&s->pager, extent);
-
-	return mask & ~e->marker & e->remote;
-}
-
-/*
- * Pages in limbo are mapped at once. Where the run asked for the extent, too, or its donors left pages in limbo that are being
- * written, only the trace knows which (TRACE_RESCUE): the run looks at its pages before it makes room for
- * them, and what goes to limbo meanwhile may stay there.
- */
-static void rescue(struct runtime *s, uint32_t extent, uint64_t mask)
-{
-	struct pager_extent *e = pager_at(&s->pager, extent);
-
-	if (!s->options->cache && !(s->recorded && (s->staged || s->issued)))
-		pager_map(&s->pager, extent, mask & ~e->marker & e->limbo);
-}
-
-/* Brings part of one extent. False: stop. */
-static bool bring(struct runtime *s, uint32_t extent, uint64_t mask)
-{
-	struct pager_extent *e = pager_at(&s->pager, extent);
-	uint64_t todo = pick(s, extent, mask);
-	unsigned want = (unsigned)__builtin_popcountll(todo);
-
-	rescue(s, extent, mask);
-	if (!todo)
-		return true;
-	if (s->options->cache) {
-		make_room(s, want);
-		todo = pager_stage(&s->pager, extent, pick(s, extent, mask));
-	} else {
-		if (s->recorded)
-			make_room(s, want);
-		else if (pager_room_for(&s->pager, want) == PAGER_ROOM_RECYCLE &&
-			 !pager_recycle(&s->pager, pick(s, extent, mask)))
-			pager_make_room(&s->pager, want);
-		rescue(s, extent, mask);
-		todo = pick(s, extent, mask);
-		if (s->issued && (todo & s->issued) == s->issued)
-			todo = s->issued;
-		pager_map(&s->pager, extent, todo);
-	}
-	e->prefetched |= todo;
-	e->cell = s->cell;
-	metrics(s, s->cell)->adds += (uint64_t)__builtin_popcountll(todo);
-	return todo;
-}
-
-/* The next pages of the plan that are in one extent; sets *k behind them. Its number is 0 if there is no memory. */
-static struct place next_part(struct runtime *s, const struct todo *todo, uint32_t *k)
-{
-	const struct prefetch_plan *plan = &todo->plan;
-	uint64_t number = prefetch_nth(plan, *k) / PAGER_EXTENT_PAGES;
-	struct place part = {0}, at;
-
-	for (; *k < plan->count && prefetch_nth(plan, *k) / PAGER_EXTENT_PAGES == number; (*k)++) {
-		if (!locate(s, todo->region, prefetch_nth(plan, *k), &at))
-			return at;
-		part.extent = at.extent;
-		part.bit |= at.bit;
-	}
-	return part;
-}
-
-/* The marker came with its window, and waits unmapped. */
-static void stage_marker(struct runtime *s)
-{
-	const struct window *w = s->begun_window;
-
-	if (w->extent)
-		pager_stage(&s->pager, w->extent, w->bit & pager_at(&s->pager, w->extent)->remote);
-}
-
-static void fence(struct runtime *s, const struct todo *todo)
-{
-	struct place at;
-
-	pager_fence(&s->pager);
-	for (uint32_t k = 0; s->pager.staged && k < todo->plan.count; k++)
-		if (locate(s, todo->region, prefetch_nth(&todo->plan, k), &at))
-			pager_renew(&s->pager, at.extent, at.bit);
-}
-
-/*
- * Goes on with what is to be done about the last faults: as far as there is nothing to read (NOTHING), until pages of that
- * extent were read, or to the end (EVERYTHING).
- */
-static int go_on(struct runtime *s, uint32_t until)
-{
-	for (; s->at < s->ntodo; s->at++, s->begun = false) {
-		const struct todo *todo = &s->todo[s->at];
-		int err = 0;
-
-		s->cell = todo->cell;
-		if (!s->begun) {
-			s->k = 0;
-			s->begun = true;
-			fence(s, todo);
-			err = s->options->cache ? 0 : window_open(s, todo->region, &todo->plan);
-		}
-		if (err < 0)
-			return err;
-		while (!err && s->k < todo->plan.count) {
-			uint32_t k = s->k;
-			struct place part = next_part(s, todo, &k);
-
-			if (!part.extent)
-				return -ENOMEM;
-			if (pick(s, part.extent, part.bit) && until == NOTHING)
-				return 0;
-			if (!bring(s, part.extent, part.bit))
-				break;
-			s->k = k;
-			until = part.extent == until ? NOTHING : until;
-		}
-		if (!err && s->staged && !s->options->cache && s->k == todo->plan.count)
-			stage_marker(s);
-	}
-	s->ntodo = s->at = 0;
-	return 0;
-}
-
-/* The run had no room for the rest of its window, and moved its marker. */
-static int shorten(struct runtime *s, const struct trace_record *r)
-{
-	struct place at;
-	int err = go_on(s, NOTHING);
-
-	if (err || s->at == s->ntodo || !s->begun || s->options->cache)
-		return err;
-	if (!locate(s, r->region, r->vpn - s->first[r->region], &at))
-		return -ENOMEM;
-	window_cut(s, at, r->tid);
-	s->at++;
-	s->begun = false;
-	return 0;
-}
-
-/* Whether pages of the extent are still to be read. */
-static bool wanted(struct runtime *s, uint32_t extent)
-{
-	for (uint32_t i = s->at; i < s->ntodo; i++) {
-		uint32_t k = i == s->at && s->begun ? s->k : 0;
-
-		while (k < s->todo[i].plan.count)
-			if (next_part(s, &s->todo[i], &k).extent == extent)
-				return true;
-	}
-	return false;
+	plan_room(s, s->pager.recycles ? FAULT_BATCH : pager_headroom(&s->pager));
 }
 
 /* Tells the policy of the touch. Its wish, in pages of the region, has count 0 if there is none. */
@@ -281,6 +107,18 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 		ret_plan->count = 0;
 }
 
+/* Does the touch wait for a donor? What a marker met that the run had there, too, the trace knows. */
+static bool missed(const struct runtime *s, const struct pager_extent *e, uint64_t bit)
+{
+	const struct trace_record *r = s->record;
+	bool brought = r->op == TRACE_HIT || r->op == TRACE_LATE_HIT;
+
+	if (e->marker & bit && s->staged)
+		return r->flags & TRACE_RECORD_MARKER &&
+		       !(brought || r->flags & TRACE_RECORD_LIMBO);
+	return !((e->limbo | e->staged) & bit);
+}
+
 static int touch(struct runtime *s, const struct trace_record *r)
 {
 	const struct sim_options *o = s->options;
@@ -288,7 +126,6 @@ static int touch(struct runtime *s, const struct trace_record *r)
 	struct prefetch_plan plan = {0};
 	struct pager_extent *e;
 	struct place at;
-	bool marker;
 	int err;
 
 	if (r->flags & TRACE_RECORD_FIRST)
@@ -300,8 +137,7 @@ static int touch(struct runtime *s, const struct trace_record *r)
 	if (e->local & at.bit)
 		return 0;
 	m = metrics(s, s->cell);
-	marker = e->marker & at.bit;
-	if (!((e->limbo | e->staged) & at.bit) && !(s->staged && (marker || r->op == TRACE_HIT))) {
+	if (missed(s, e, at.bit)) {
 		m->misses++;
 		m->stall_ns += o->latency_ns + o->service_ns;
 	}
@@ -311,39 +147,18 @@ static int touch(struct runtime *s, const struct trace_record *r)
 		s->todo[s->ntodo++] = (struct todo){plan, r->region, s->cell};
 	if (s->recorded)
 		return 0;
-	err = go_on(s, EVERYTHING);
+	err = plan_go_on(s, EVERYTHING);
 	make_ready(s);
 	return err;
 }
 
-/* All pages of the extent that the run asked for at once: records of neighbours follow each other. */
-static uint64_t issued(struct runtime *s, uint32_t extent, uint64_t mask)
-{
-	const struct trace_record *end = s->trace->records + s->trace->header.n_records;
-
-	for (const struct trace_record *r = s->record + 1; r < end; r++) {
-		uint64_t index = r->vpn - s->first[s->record->region];
-		struct place at;
-
-		if (r->op != TRACE_ISSUE || r->region != s->record->region ||
-		    !locate(s, r->region, index, &at) || at.extent != extent)
-			break;
-		for (uint32_t i = 0; i < trace_pages(r) && at.bit << i; i++)
-			mask |= at.bit << i;
-	}
-	return mask;
-}
-
 static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64_t mask)
 {
-	int err = s->recorded && op != TRACE_NEW ? go_on(s, NOTHING) : 0;
+	int err = s->recorded && op != TRACE_NEW ? plan_go_on(s, NOTHING) : 0;
 	struct pager_extent *e;
 
-	if (!err && s->recorded && op == TRACE_ISSUE && wanted(s, extent)) {
-		s->issued = issued(s, extent, mask);
-		err = go_on(s, extent);
-		s->issued = 0;
-	}
+	if (!err && s->recorded && op == TRACE_ISSUE)
+		err = plan_issued(s, extent, mask);
 	e = pager_at(&s->pager, extent);
 	switch (op) {
 	case TRACE_NEW:
@@ -355,7 +170,7 @@ static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64
 		run_has(s, e, mask, HAS_NOT);
 		break;
 	case TRACE_HINT:
-		bring(s, extent, mask);
+		plan_bring(s, extent, mask);
 		break;
 	case TRACE_RESCUE:
 		if (s->recorded)
@@ -425,12 +240,12 @@ static int replay(struct runtime *s)
 			cells_advise(&s->cells, r);
 		if (r->op == TRACE_LIMIT && s->options->recorded_limit)
 			s->pager.limit = r->vpn;
-		if (trace_is_access(r) || changes || r->op == TRACE_SHORT)
+		if (trace_is_access(r) || changes || r->op == TRACE_SHORT || r->op == TRACE_WINDOW)
 			err = find_cell(s, r);
 		if (!err && trace_is_access(r) && !(r->flags & TRACE_RECORD_SAME)) {
 			uint32_t cell = s->cell;
 
-			err = go_on(s, EVERYTHING); /* that was left of the faults before */
+			err = plan_go_on(s, EVERYTHING); /* that was left of the faults before */
 			s->cell = cell;
 			make_ready(s);
 		}
@@ -440,11 +255,13 @@ static int replay(struct runtime *s)
 		else if (!err && changes)
 			err = change(s, r);
 		else if (!err && r->op == TRACE_SHORT && s->recorded)
-			err = shorten(s, r);
+			err = plan_shorten(s);
+		else if (!err && r->op == TRACE_WINDOW && s->recorded)
+			err = plan_follow(s);
 		if (err)
 			return err;
 	}
-	return go_on(s, EVERYTHING);
+	return plan_go_on(s, EVERYTHING);
 }
 
 static bool has(const struct trace *trace, enum trace_op op)
@@ -472,6 +289,7 @@ static int set_up(struct runtime *s)
 	s->pager.percent = s->options->limbo_percent;
 	s->pager.all_remote = !has(s->trace, TRACE_NEW);
 	s->recorded = s->options->recorded_limit && has(s->trace, TRACE_EVICT);
+	s->windows = s->recorded && has(s->trace, TRACE_WINDOW);
 	s->pager.recycles = !s->staged;
 	s->pager.unused = left_unused;
 	s->pager.unused_staged = left_staged;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sim_runtime.h - state of a simulation with the model of the runtime; between sim_runtime.c and sim_windows.c. */
+/* sim_runtime.h - state of a simulation with the model of the runtime; between sim_runtime.c, sim_plan.c and sim_windows.c. */
 #ifndef LEAP_TOOLS_SIM_RUNTIME_H
 #define LEAP_TOOLS_SIM_RUNTIME_H
 
@@ -9,6 +9,8 @@
 
 #define WINDOWS     64
 #define FAULT_BATCH 64
+#define NOTHING     0 /* of plan_go_on() */
+#define EVERYTHING  UINT32_MAX
 
 struct window {
 	uint32_t extent; /* of the marker; 0: free */
@@ -29,6 +31,7 @@ struct runtime {
 	uint64_t born, now_ns, begin_ns;
 	uint32_t cell;
 	bool recorded; /* evictions are those of the trace */
+	bool windows;  /* and it tells when windows were begun */
 	uint64_t held; /* pages that the run had, with those in limbo */
 	struct todo {
 		struct prefetch_plan plan; /* in pages of the region */
@@ -39,6 +42,7 @@ struct runtime {
 	uint64_t left_page;         /* the first of them */
 	uint32_t ntodo, at, k;      /* pages of todo[at] before k were brought */
 	bool begun;                 /* todo[at] has its marker */
+	bool follows;               /* the run began it, too: what it brings is in the trace */
 	struct window *begun_window;
 	uint64_t issued; /* what the run could ask for of the pages that it wanted; 0: not known */
 	const struct trace_record *record; /* this one */
@@ -75,9 +79,27 @@ static inline bool locate(struct runtime *s, uint16_t region, uint64_t index,
 bool window_clip(struct runtime *s, uint64_t index, struct prefetch_plan *plan);
 /* Which page of the window stays unmapped; 1: none could, 0: done, or -ENOMEM. */
 int window_open(struct runtime *s, uint16_t region, const struct prefetch_plan *plan);
+/* This page stays unmapped. */
+void window_place(struct runtime *s, struct place marker, const struct prefetch_plan *plan);
 /* Credits the window whose marker this is. False: there is none. */
 bool window_credit(struct runtime *s, uint16_t region, struct place at, struct window *ret_window);
 /* The window opened last has another marker and fewer pages. */
 void window_cut(struct runtime *s, struct place marker, uint32_t count);
+
+/* Room for n pages. */
+void plan_room(struct runtime *s, uint64_t n);
+/* Brings part of one extent. False: stop. */
+bool plan_bring(struct runtime *s, uint32_t extent, uint64_t mask);
+/*
+ * Goes on with what is to be done about the last faults: as far as there is nothing to read (NOTHING), until pages of that
+ * extent were read, or to the end (EVERYTHING).
+ */
+int plan_go_on(struct runtime *s, uint32_t until);
+/* The record is about a window that the run began. */
+int plan_follow(struct runtime *s);
+/* About one that it had no room for all of: its marker was moved. */
+int plan_shorten(struct runtime *s);
+/* The run asked for pages of the extent. */
+int plan_issued(struct runtime *s, uint32_t extent, uint64_t mask);
 
 #endif

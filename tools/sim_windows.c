@@ -27,10 +27,18 @@ static struct window *new_window(struct runtime *s)
 	return w;
 }
 
+void window_place(struct runtime *s, struct place marker, const struct prefetch_plan *plan)
+{
+	struct window *w = new_window(s);
+
+	pager_at(&s->pager, marker.extent)->marker |= marker.bit;
+	s->begun_window = w;
+	*w = (struct window){marker.extent, marker.bit, ++s->born, s->now_ns, s->cell, *plan};
+}
+
 int window_open(struct runtime *s, uint16_t region, const struct prefetch_plan *plan)
 {
 	struct place at = {0};
-	struct window *w;
 
 	for (uint32_t i = 0; i < plan->count; i++) {
 		uint32_t k = (plan->count / 2 + i) % plan->count;
@@ -41,10 +49,7 @@ int window_open(struct runtime *s, uint16_t region, const struct prefetch_plan *
 		e = pager_at(&s->pager, at.extent);
 		if (!((e->remote | e->limbo) & at.bit) || e->marker & at.bit)
 			continue;
-		w = new_window(s);
-		e->marker |= at.bit;
-		s->begun_window = w;
-		*w = (struct window){at.extent, at.bit, ++s->born, s->now_ns, s->cell, *plan};
+		window_place(s, at, plan);
 		return 0;
 	}
 	return 1;
