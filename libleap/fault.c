@@ -93,6 +93,7 @@ static void note(struct shard *shard, struct batch *batch, struct leap_region *r
 	}
 	batch->told = true;
 	record_access(shard, op, region, index, fault, flags);
+	shard->fault_ns = shard->ring->last_ns; /* policies are told what the trace tells */
 }
 
 /* The wish of a miss or a marker, if the policy has one. */
@@ -240,6 +241,7 @@ void fault_handle(struct shard *shard, const struct fault *faults, unsigned n)
 	bool admitted = admit(shard, n);
 
 	lock_acquire(&shard->lock);
+	shard->fault_ns = batch.start_ns - shard->leap->start_ns;
 	record_limit(shard);
 	for (unsigned i = 0; i < n; i++) {
 		if (admitted)

@@ -117,7 +117,7 @@ static bool ask(struct shard *shard, struct leap_region *region, size_t index,
 	struct region_view *view = views_find(shard, region, access->thread);
 	struct history *state = view ? history(shard, region, view) : NULL;
 
-	*ret_todo = (struct plan_todo){.region = region};
+	*ret_todo = (struct plan_todo){.region = region, .planned_ns = shard->fault_ns};
 	if (!state)
 		return false;
 	history_hint(state, region->advice == LEAP_ADVISE_SEQUENTIAL ? PREFETCH_HINT_SEQUENTIAL
@@ -181,6 +181,8 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 	access.delta = window.delta;
 	access.frontier = prefetch_nth(&window, window.count - 1);
 	access.window = &window;
+	access.age_ns = shard->fault_ns - w->planned_ns;
+	access.late = page_state(&region->pages[index]) == PAGE_FILLING;
 	shard->count.markers++;
 	for (uint32_t k = 0; k < w->plan.count; k++) {
 		struct page *page = &region->pages[nth(&w->plan, k)];
@@ -223,6 +225,7 @@ static struct window *place_marker(struct shard *shard, const struct plan_todo *
 		w->region = region;
 		w->marker = nth(plan, k);
 		w->plan = *plan;
+		w->planned_ns = todo->planned_ns;
 		record_window(shard, region, w->marker, plan->count, 0);
 		return w;
 	}

@@ -18,6 +18,7 @@ struct shard;
 struct plan_todo {
 	struct leap_region *region;
 	struct prefetch_plan plan;
+	uint64_t planned_ns;
 };
 
 /* The page was not there. Lock held. True if there is something to do. */

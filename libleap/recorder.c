@@ -104,12 +104,12 @@ static void emit(struct recorder_ring *ring, struct trace_record *record)
 {
 	uint64_t used = ring->head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
 
+	record->t_ns = ring->last_ns = now_ns(ring);
 	if (used + 2 > RECORDER_RING) {
 		ring->lost++;
 		ring->all_lost++;
 		return;
 	}
-	record->t_ns = now_ns(ring);
 	if (ring->lost)
 		put(ring, &(struct trace_record){
 				  .t_ns = record->t_ns, .vpn = ring->lost, .op = TRACE_LOST});

@@ -36,6 +36,7 @@ struct recorder_ring {
 	uint64_t lost; /* records for which there was no room since the last one that had; shard's lock */
 	uint64_t all_lost; /* sum; shard's lock */
 	int64_t limit;     /* as told last */
+	uint64_t last_ns;  /* time of the last record; shard's lock */
 };
 
 /* Creates the file that option trace names and the rings; nothing when it names none. 0, or -errno with the sentence

@@ -62,6 +62,7 @@ struct shard {
 	struct stage stage;
 	struct windows windows;
 	struct views views;
+	uint64_t fault_ns; /* when the fault that is being served came, since the session's start */
 
 	/* gauges, in pages */
 	uint64_t local, staged, remote, lost;

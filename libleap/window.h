@@ -22,6 +22,7 @@ struct window {
 	size_t marker;              /* page index of the marker */
 	struct prefetch_plan plan;  /* in page indexes of the region; count >= 1 */
 	uint64_t born;              /* running number, for replacement */
+	uint64_t planned_ns;        /* as shard->fault_ns */
 };
 
 struct windows {

@@ -138,7 +138,7 @@ static int begin(struct runtime *s)
 	s->begun = true;
 	s->follows = false;
 	fence(s, todo);
-	return s->options->cache ? 0 : window_open(s, todo->region, &todo->plan);
+	return s->options->cache ? 0 : window_open(s, todo);
 }
 
 int plan_go_on(struct runtime *s, uint32_t until)
@@ -218,7 +218,7 @@ int plan_follow(struct runtime *s)
 	if (!err && !locate(s, r->region, index, &marker))
 		err = -ENOMEM;
 	if (!err && !s->options->cache)
-		window_place(s, marker, &s->todo[i].plan);
+		window_place(s, marker, &s->todo[i]);
 	return err;
 }
 

@@ -16,7 +16,7 @@
 struct window {
 	uint32_t marker; /* node; 0: free */
 	uint32_t instance;
-	uint64_t born;
+	uint64_t born, planned_ns;
 	struct prefetch_plan plan;
 };
 
@@ -149,7 +149,7 @@ static void prefetch(struct sim *s, uint32_t index, uint64_t when_ns)
 }
 
 /* The page at or behind the middle of the window that is not there becomes its marker. False: all are. */
-static bool place_marker(struct sim *s, const struct prefetch_plan *plan)
+static bool place_marker(struct sim *s, const struct prefetch_plan *plan, uint64_t when_ns)
 {
 	struct window *w = &s->window[0];
 
@@ -165,7 +165,8 @@ static bool place_marker(struct sim *s, const struct prefetch_plan *plan)
 		if (w->marker)
 			node_at(s, w->marker)->marker = false;
 		node_at(s, index)->marker = true;
-		*w = (struct window){index, s->cells.cells[s->cell].instance, ++s->born, *plan};
+		*w = (struct window){index, s->cells.cells[s->cell].instance, ++s->born, when_ns,
+				     *plan};
 		return true;
 	}
 	return false;
@@ -174,7 +175,7 @@ static bool place_marker(struct sim *s, const struct prefetch_plan *plan)
 static int execute(struct sim *s, struct prefetch_plan *plan, uint64_t when_ns)
 {
 	if (!bounds_clip(s->cells.bounds[s->cell], plan) ||
-	    (!s->options->cache && !place_marker(s, plan)))
+	    (!s->options->cache && !place_marker(s, plan, when_ns)))
 		return 0;
 	for (uint32_t k = 0; k < plan->count; k++) {
 		uint32_t index = memory_node(&s->memory, prefetch_nth(plan, k));
@@ -216,6 +217,8 @@ static int touch_marker(struct sim *s, const struct trace_record *r, uint32_t in
 	access.delta = w.plan.delta;
 	access.frontier = prefetch_nth(&w.plan, w.plan.count - 1);
 	access.window = &w.plan;
+	access.age_ns = s->now_ns - w.planned_ns;
+	access.late = node_at(s, index)->ready_ns > s->now_ns;
 	return tell(s, r, &access, s->cells.instances[w.instance], s->now_ns);
 }
 

@@ -94,6 +94,8 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 		access.delta = w.plan.delta;
 		access.frontier = prefetch_nth(&w.plan, w.plan.count - 1);
 		access.window = &w.plan;
+		access.age_ns = r->t_ns - w.born_ns;
+		access.late = r->op == TRACE_LATE_HIT;
 	} else if (e->prefetched & at.bit) {
 		e->prefetched &= ~at.bit;
 		metrics(s, e->cell)->hits++;
@@ -144,7 +146,7 @@ static int touch(struct runtime *s, const struct trace_record *r)
 	consult(s, r, at, &plan);
 	pager_map(&s->pager, at.extent, at.bit);
 	if (plan.count && s->ntodo < FAULT_BATCH)
-		s->todo[s->ntodo++] = (struct todo){plan, r->region, s->cell};
+		s->todo[s->ntodo++] = (struct todo){plan, r->region, s->cell, r->t_ns};
 	if (s->recorded)
 		return 0;
 	err = plan_go_on(s, EVERYTHING);

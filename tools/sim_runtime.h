@@ -37,6 +37,7 @@ struct runtime {
 		struct prefetch_plan plan; /* in pages of the region */
 		uint16_t region;
 		uint32_t cell;
+		uint64_t planned_ns;
 	} todo[FAULT_BATCH];        /* of faults that were heard together */
 	uint32_t left_extent, left; /* prefetched pages that left with it untouched; not told yet */
 	uint64_t left_page;         /* the first of them */
@@ -78,9 +79,9 @@ static inline bool locate(struct runtime *s, uint16_t region, uint64_t index,
 /* Cuts the plan to the stripe about page `index` and makes it one of page indexes. False: nothing is left. */
 bool window_clip(struct runtime *s, uint64_t index, struct prefetch_plan *plan);
 /* Which page of the window stays unmapped; 1: none could, 0: done, or -ENOMEM. */
-int window_open(struct runtime *s, uint16_t region, const struct prefetch_plan *plan);
+int window_open(struct runtime *s, const struct todo *todo);
 /* This page stays unmapped. */
-void window_place(struct runtime *s, struct place marker, const struct prefetch_plan *plan);
+void window_place(struct runtime *s, struct place marker, const struct todo *todo);
 /* Credits the window whose marker this is. False: there is none. */
 bool window_credit(struct runtime *s, uint16_t region, struct place at, struct window *ret_window);
 /* The window opened last has another marker and fewer pages. */

@@ -27,29 +27,31 @@ static struct window *new_window(struct runtime *s)
 	return w;
 }
 
-void window_place(struct runtime *s, struct place marker, const struct prefetch_plan *plan)
+void window_place(struct runtime *s, struct place marker, const struct todo *todo)
 {
 	struct window *w = new_window(s);
 
 	pager_at(&s->pager, marker.extent)->marker |= marker.bit;
 	s->begun_window = w;
-	*w = (struct window){marker.extent, marker.bit, ++s->born, s->now_ns, s->cell, *plan};
+	*w = (struct window){marker.extent,    marker.bit, ++s->born,
+			     todo->planned_ns, s->cell,    todo->plan};
 }
 
-int window_open(struct runtime *s, uint16_t region, const struct prefetch_plan *plan)
+int window_open(struct runtime *s, const struct todo *todo)
 {
+	const struct prefetch_plan *plan = &todo->plan;
 	struct place at = {0};
 
 	for (uint32_t i = 0; i < plan->count; i++) {
 		uint32_t k = (plan->count / 2 + i) % plan->count;
 		struct pager_extent *e;
 
-		if (!locate(s, region, prefetch_nth(plan, k), &at))
+		if (!locate(s, todo->region, prefetch_nth(plan, k), &at))
 			return -ENOMEM;
 		e = pager_at(&s->pager, at.extent);
 		if (!((e->remote | e->limbo) & at.bit) || e->marker & at.bit)
 			continue;
-		window_place(s, at, plan);
+		window_place(s, at, todo);
 		return 0;
 	}
 	return 1;

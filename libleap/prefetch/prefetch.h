@@ -72,6 +72,8 @@ struct prefetch_access {
 	/* MARKER: the window as it was brought; NULL when it was a plain stride of which no more is known. A
 	 * window may be one that another policy planned before this one was chosen: its tag is a hint. */
 	const struct prefetch_plan *window;
+	uint64_t age_ns; /* MARKER: since the window was planned, the caller says; 0: not known */
+	bool late;       /* MARKER: the page was still on its way */
 	uint32_t thread; /* faulting thread's id, 0 = unknown */
 	bool write;
 };

@@ -12,10 +12,16 @@
  * is dropped in turn (`settling`), it would be punished several times for one mistake; and until it is gone, windows are
  * half as large again. A limit beyond the one that failed shows that times have changed: all is as at the
  * start.
+ *
+ * Pages are not to wait long for their use: a program that computes for 100 us a page would hold half a window of 512 for
+ * 25 ms, in room that others could use, for nothing. So there is a second limit, `soon`: it is halved when two windows
+ * in a row were used later than REACH_WAIT_NS after their plan, down to REACH_LEAST, and doubled when windows twice as
+ * large would still be used within that time. A window that was late waited for the link, not for the program.
  */
 #ifndef LEAP_PREFETCH_REACH_H
 #define LEAP_PREFETCH_REACH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define REACH_START    64
@@ -24,12 +30,17 @@
 #define REACH_PATIENCE 8   /* windows, at the start ... */
 #define REACH_LATER    4   /* times as many after a failure ... */
 #define REACH_LATEST   256 /* ... and at last */
+#define REACH_WAIT_NS  5000000
+#define REACH_IDLE     2 /* windows in a row */
+#define REACH_LEAST    8 /* pages */
 
 struct reach {
 	uint32_t max, limit; /* 1 .. max */
+	uint32_t soon;       /* 1 .. max */
 	uint32_t failed;     /* the limit that was halved; 0: none */
 	uint32_t patience;
 	uint32_t dropped;  /* weight of what was dropped, not yet made up for */
+	uint32_t idle;     /* windows in a row whose pages waited too long */
 	uint32_t settling; /* pages on their way that were planned before the limit was halved */
 	uint64_t used_up;  /* pages credited since the limit was changed */
 	uint64_t ahead;    /* pages planned, not known to be used or dropped */
@@ -39,13 +50,16 @@ static inline void reach_init(struct reach *r, uint32_t max)
 {
 	r->max = max;
 	r->limit = max < REACH_START ? max : REACH_START;
+	r->soon = max;
 	r->patience = REACH_PATIENCE;
 }
 
 /* Pages of the next window: fewer while what was too much is still on its way. */
 static inline uint32_t reach_limit(const struct reach *r)
 {
-	return r->settling && r->limit > 1 ? r->limit / 2 : r->limit;
+	uint32_t limit = r->settling && r->limit > 1 ? r->limit / 2 : r->limit;
+
+	return limit < r->soon ? limit : r->soon;
 }
 
 /* There is no need to learn that windows will be used: a scan is announced. */
@@ -80,9 +94,27 @@ static inline void reach_grow(struct reach *r)
 	}
 }
 
-/* A marker's window was used up. */
-static inline void reach_used(struct reach *r, uint32_t credit)
+/* What the age of a window of `credit` pages says about how large the next may be. */
+static inline void reach_look_at_age(struct reach *r, uint32_t credit, uint64_t age_ns, bool late)
 {
+	bool idle = !late && age_ns > REACH_WAIT_NS && credit > REACH_LEAST;
+
+	if (!idle && (late || age_ns / credit * 2 * r->soon <= REACH_WAIT_NS))
+		r->soon = r->soon < r->max / 2 ? r->soon * 2 : r->max;
+	r->idle = idle ? r->idle + 1 : 0;
+	if (r->idle < REACH_IDLE || r->soon <= REACH_LEAST)
+		return;
+	r->idle = 0;
+	if (r->soon > r->limit)
+		r->soon = r->limit;
+	r->soon = r->soon / 2 > REACH_LEAST ? r->soon / 2 : REACH_LEAST;
+}
+
+/* A marker's window was used up, age_ns after it was planned (0: not known), or while it was on its way. */
+static inline void reach_used(struct reach *r, uint32_t credit, uint64_t age_ns, bool late)
+{
+	if (age_ns)
+		reach_look_at_age(r, credit, age_ns, late);
 	reach_resolved(r, credit);
 	r->dropped -= credit < r->dropped ? credit : r->dropped;
 	r->used_up += credit;

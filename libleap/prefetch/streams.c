@@ -298,7 +298,7 @@ static void marker(struct streams *s, const struct prefetch_access *a, struct pr
 		majority_marker(m, a->page, a->credit, a->delta, a->frontier, &window);
 		take(plan, &window);
 	}
-	reach_used(&s->reach, a->credit);
+	reach_used(&s->reach, a->credit, a->age_ns, a->late);
 	m->last_page = a->frontier;
 	if (i != FAR) {
 		stream_touch(&s->table, i, a->frontier);

@@ -99,7 +99,9 @@ static void test_marker_touched(void **state)
 {
 	struct plan_todo todo;
 
+	shard.fault_ns = 1000000;
 	bring_window(100, 97, -3, 20);
+	shard.fault_ns = 1700000;
 	fake.plan = (struct prefetch_plan){.start = BASE + 37, .delta = -3, .count = 40};
 	assert_true(page_has(&pages[97 - 30], PAGE_MARKER));
 	assert_true(touch_marker(97 - 30, &todo));
@@ -108,6 +110,9 @@ static void test_marker_touched(void **state)
 	assert_int_equal(fake.heard.credit, 20);
 	assert_int_equal(fake.heard.delta, -3);
 	assert_int_equal(fake.heard.frontier, BASE + 97 - 19 * 3);
+	assert_int_equal(fake.heard.age_ns, 700000);
+	assert_false(fake.heard.late);
+	assert_int_equal(todo.planned_ns, 1700000);
 	assert_int_equal(shard.count.markers, 1);
 	assert_int_equal(shard.count.prefetch_hits,
 			 19); /* those that were brought: not the marker */
@@ -120,6 +125,19 @@ static void test_marker_touched(void **state)
 	/* the window is gone: a second touch tells nothing */
 	assert_false(touch_marker(67, &todo));
 	assert_int_equal(shard.count.markers, 1);
+}
+
+/* One that is touched while it is on its way is late. */
+static void test_late_marker(void **state)
+{
+	struct plan_todo todo;
+
+	bring_window(9, 10, 1, 8);
+	pages[14].word = PAGE_FILLING | PAGE_MARKER;
+	fake.plan = (struct prefetch_plan){0};
+	touch_marker(14, &todo);
+	assert_int_equal(fake.heard.kind, PREFETCH_MARKER);
+	assert_true(fake.heard.late);
 }
 
 /* Three steps of 2 and one of 10, again and again: all of it is brought, credited and continued. */
@@ -313,21 +331,14 @@ static void test_range(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_window_is_brought),
-		TEST(test_strided_window),
-		TEST(test_cache_mode),
-		TEST(test_marker_is_staged),
-		TEST(test_partly_local),
-		TEST(test_limbo_is_rescued),
-		TEST(test_marker_touched),
-		TEST(test_pattern),
-		TEST(test_pattern_clipped),
-		TEST(test_many_windows),
-		TEST(test_cut_short),
-		TEST(test_no_room),
-		TEST(test_recycling),
-		TEST(test_dying_region),
-		TEST(test_range),
+		TEST(test_window_is_brought), TEST(test_strided_window),
+		TEST(test_cache_mode),        TEST(test_marker_is_staged),
+		TEST(test_partly_local),      TEST(test_limbo_is_rescued),
+		TEST(test_marker_touched),    TEST(test_late_marker),
+		TEST(test_pattern),           TEST(test_pattern_clipped),
+		TEST(test_many_windows),      TEST(test_cut_short),
+		TEST(test_no_room),           TEST(test_recycling),
+		TEST(test_dying_region),      TEST(test_range),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

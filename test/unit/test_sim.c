@@ -438,6 +438,72 @@ static void test_advice(void **state)
 	}
 }
 
+/* Misses of a scan by a program that computes for so long a page; *ret_wait_ns: how long 95 % of what came waited at most. */
+static struct sim_metrics metrics_of_think(const char *policy, uint64_t think_ns,
+					   uint64_t *ret_wait_ns)
+{
+	struct sim_options options = options_of(policy, false);
+	struct trace trace;
+	struct sim_result r;
+
+	options.think_ns = think_ns;
+	assert_int_equal(generate("sequential", 60000, 1, &trace), 0);
+	r = run_with(&trace, &options);
+	*ret_wait_ns = hist_percentile(&r.arrival, 0.95);
+	sim_result_free(&r);
+	trace_free(&trace);
+	return r.m;
+}
+
+/* Pages come well before they are needed, but not long before. */
+static void test_time_to_use(void **state)
+{
+	static const char *const which[] = {"streams", "adaptive"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t fast_ns, slow_ns, slower_ns;
+		struct sim_metrics fast = metrics_of_think(which[i], 2000, &fast_ns);
+		struct sim_metrics slow = metrics_of_think(which[i], 100000, &slow_ns);
+		struct sim_metrics slower = metrics_of_think(which[i], 2000000, &slower_ns);
+
+		assert_in_range(fast_ns, 500000, 2000000); /* windows of 512 */
+		assert_in_range(slow_ns, 1000000, 7500000);
+		assert_in_range(slower_ns, 2000000, 30000000); /* of 8 */
+		assert_true(slow.misses <= fast.misses && slower.misses <= fast.misses);
+		assert_true(slow.adds < fast.adds && slower.adds < slow.adds);
+		assert_int_equal(slow.late + slower.late, 0);
+	}
+}
+
+/* Beside a hot set that just fits, a slow scan takes no more room than it needs. */
+static void test_slow_scan_pollutes_little(void **state)
+{
+	struct sim_options options = options_of("streams", false);
+	uint64_t random = 88172645463325252ull;
+	struct trace trace;
+	struct sim_result r;
+
+	options.beside = false;
+	options.think_ns = 100000;
+	trace_init(&trace, "ACCESS", TRACE_ACCESSES);
+	for (uint64_t i = 0; i < 100000; i++) {
+		struct trace_record touch = {.vpn = 100000 + i / 10};
+
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		if (i % 10)
+			touch.vpn = 1000 + random % (LOCAL - 300);
+		assert_int_equal(trace_add(&trace, &touch), 0);
+	}
+	assert_int_equal(trace_add_region(&trace, 0, 0, 1000000, "all"), 0);
+	r = run_with(&trace, &options);
+	assert_true(r.m.hits > 9900); /* all of the scan */
+	assert_in_range(r.m.polluted, 0, r.m.misses / 20);
+	sim_result_free(&r);
+	trace_free(&trace);
+}
+
 static void test_unknown_policy(void **state)
 {
 	struct sim_options options = options_of("majorty", true);
@@ -469,6 +535,8 @@ int main(void)
 		cmocka_unit_test(test_regions_bound_plans),
 		cmocka_unit_test(test_pollution),
 		cmocka_unit_test(test_advice),
+		cmocka_unit_test(test_time_to_use),
+		cmocka_unit_test(test_slow_scan_pollutes_little),
 		cmocka_unit_test(test_unknown_policy),
 	};
 
