@@ -14,6 +14,9 @@
  * being counted, so that shadows know where accesses are: such windows were earned by windows that
  * were used up, and replaying them would cost more than it tells.
  *
+ * Shadows' windows are small, so next-n, whose windows stay so, looks as good among them as one that would soon
+ * have windows of hundreds of pages. Its hits count for a little less.
+ *
  * Of the candidate in charge, the hits that were count, not those of its shadow. Shadows plan small windows. What
  * large ones are worth shows on the candidate in charge alone: pages that it drops beyond a quarter of those
  * used, and beyond what its shadow wastes, are its handicap in comparisons. It is remembered for long
@@ -33,11 +36,13 @@
 #define HANDICAP_KEPT 64 /* 1/64 of it is forgotten in an epoch */
 #define TABLE_BITS    11
 #define SHADOW_WINDOW 8
+#define SMALL         5 /* candidate whose windows do not grow: its hits count for ... */
+#define SMALL_WORTH   7 /* ... so many eighths */
 #define FIRST         4 /* candidate in charge at the start, and when a scan is announced */
 
 static const struct prefetcher_ops *const candidates[] = {
 	&prefetcher_none,     &prefetcher_stride,  &prefetcher_readahead,
-	&prefetcher_majority, &prefetcher_streams,
+	&prefetcher_majority, &prefetcher_streams, &prefetcher_nextn,
 };
 #define CANDIDATES ((uint32_t)(sizeof(candidates) / sizeof(candidates[0])))
 
@@ -191,7 +196,11 @@ static void compare(struct adaptive *a)
 	handicap(a);
 	for (uint32_t i = 0; i < CANDIDATES; i++) {
 		struct shadow *s = &a->shadow[i];
-		int32_t gain = (int32_t)(s->hits * (WASTE_SHARE + 1)) - (int32_t)s->brought;
+		int32_t gain = (int32_t)(s->hits * (WASTE_SHARE + 1));
+
+		if (i == SMALL)
+			gain = gain * SMALL_WORTH / 8;
+		gain -= (int32_t)s->brought;
 
 		s->benefit = s->benefit / 2 + gain;
 		s->hits = s->brought = 0;

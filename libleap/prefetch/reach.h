@@ -7,7 +7,8 @@
  *
  * The limit is halved when a page that was dropped is needed after all: there is no room for as many pages ahead of
  * their use. And when more than half as many were dropped untouched as were used meanwhile, and more than
- * REACH_EXCESS and a window: they were the wrong ones. From then on larger windows are tried in small steps,
+ * REACH_EXCESS and a window: they were the wrong ones. What was used before is remembered up to REACH_RESERVE such
+ * windows: a scan that ends leaves a window behind, and that is no reason to make the next ones small. From then on larger windows are tried in small steps,
  * with more patience after each failure. What was planned before is not held against the new limit when it
  * is dropped in turn (`settling`), it would be punished several times for one mistake; and until it is gone, windows are
  * half as large again. A limit beyond the one that failed shows that times have changed: all is as at the
@@ -26,10 +27,12 @@
 
 #define REACH_START    64
 #define REACH_EXCESS   64
-#define REACH_STEP     8   /* an eighth */
-#define REACH_PATIENCE 8   /* windows, at the start ... */
-#define REACH_LATER    4   /* times as many after a failure ... */
-#define REACH_LATEST   256 /* ... and at last */
+#define REACH_STEP     8      /* an eighth */
+#define REACH_PATIENCE 8      /* windows, at the start ... */
+#define REACH_LATER    4      /* times as many after a failure ... */
+#define REACH_LATEST   64     /* ... and at last */
+#define REACH_MOST     0xffff /* pages dropped at once that are counted */
+#define REACH_RESERVE  8      /* windows' worth of use that makes up for drops to come */
 #define REACH_WAIT_NS  5000000
 #define REACH_IDLE     2 /* windows in a row */
 #define REACH_LEAST    8 /* pages */
@@ -39,8 +42,8 @@ struct reach {
 	uint32_t soon;       /* 1 .. max */
 	uint32_t failed;     /* the limit that was halved; 0: none */
 	uint32_t patience;
-	uint32_t dropped;  /* weight of what was dropped, not yet made up for */
-	uint32_t idle;     /* windows in a row whose pages waited too long */
+	int32_t dropped; /* weight of what was dropped, not yet made up for; below 0: in reserve */
+	uint32_t idle;   /* windows in a row whose pages waited too long */
 	uint32_t settling; /* pages on their way that were planned before the limit was halved */
 	uint64_t used_up;  /* pages credited since the limit was changed */
 	uint64_t ahead;    /* pages planned, not known to be used or dropped */
@@ -80,6 +83,12 @@ static inline void reach_resolved(struct reach *r, uint32_t pages)
 	r->settling -= pages < r->settling ? pages : r->settling;
 }
 
+/* A window's worth of pages. */
+static inline int32_t reach_excess(const struct reach *r)
+{
+	return (int32_t)(r->limit > REACH_EXCESS ? r->limit : REACH_EXCESS);
+}
+
 static inline void reach_grow(struct reach *r)
 {
 	uint32_t step = r->limit;
@@ -116,7 +125,9 @@ static inline void reach_used(struct reach *r, uint32_t credit, uint64_t age_ns,
 	if (age_ns)
 		reach_look_at_age(r, credit, age_ns, late);
 	reach_resolved(r, credit);
-	r->dropped -= credit < r->dropped ? credit : r->dropped;
+	r->dropped -= (int32_t)credit;
+	if (r->dropped < -REACH_RESERVE * reach_excess(r))
+		r->dropped = -REACH_RESERVE * reach_excess(r);
 	r->used_up += credit;
 	if (r->limit < r->max && r->used_up >= (uint64_t)r->patience * r->limit)
 		reach_grow(r);
@@ -147,11 +158,11 @@ static inline void reach_crowded(struct reach *r)
 static inline void reach_dropped(struct reach *r, uint32_t count)
 {
 	uint32_t old = count < r->settling ? count : r->settling;
-	uint32_t excess = 2 * (r->limit > REACH_EXCESS ? r->limit : REACH_EXCESS);
+	int32_t excess = 2 * reach_excess(r);
 
 	reach_resolved(r, count);
 	count -= old;
-	r->dropped = count < excess / 2 ? r->dropped + 2 * count : excess;
+	r->dropped += count < REACH_MOST ? 2 * (int32_t)count : 2 * REACH_MOST;
 	if (r->dropped < excess)
 		return;
 	r->dropped = excess;

@@ -80,7 +80,9 @@ static void test_waste_halves_once(void **state)
 	assert_int_equal(r.settling, 0);
 	assert_int_equal(reach_limit(&r), 32);
 	/* ... and what comes then does */
-	reach_dropped(&r, REACH_EXCESS);
+	reach_dropped(&r, REACH_EXCESS + 12 / 2 - 1);
+	assert_int_equal(r.limit, 32);
+	reach_dropped(&r, 1);
 	assert_int_equal(r.limit, 16);
 	for (int i = 0; i < 100; i++)
 		reach_dropped(&r, 100000);
@@ -101,6 +103,26 @@ static void test_use_makes_up_for_drops(void **state)
 	assert_int_equal(r.limit, MAX);
 }
 
+/* Scans that end leave a window each. What was used before makes up for that, but not without end. */
+static void test_reserve(void **state)
+{
+	struct reach r = fresh(64);
+
+	for (int i = 0; i < 1000; i++) {
+		reach_planned(&r, 5 * 64);
+		for (int k = 0; k < 4; k++)
+			reach_used(&r, 64, 0, false);
+		reach_dropped(&r, 64);
+		assert_int_equal(r.limit, 64);
+	}
+	for (int k = 0; k < 1000; k++)
+		reach_used(&r, 64, 0, false);
+	reach_dropped(&r, (REACH_RESERVE + 2) * 64 / 2 - 1);
+	assert_int_equal(r.limit, 64);
+	reach_dropped(&r, 1);
+	assert_int_equal(r.limit, 32);
+}
+
 static void test_crowded(void **state)
 {
 	struct reach r = fresh(MAX);
@@ -113,7 +135,7 @@ static void test_crowded(void **state)
 	reach_used(&r, 100, 0, false);
 	reach_crowded(&r);
 	assert_int_equal(r.limit, 16);
-	assert_int_equal(r.patience, REACH_PATIENCE * REACH_LATER * REACH_LATER);
+	assert_int_equal(r.patience, REACH_LATEST);
 }
 
 /* Small steps with more patience up to the limit that failed; beyond it as at the start. */
@@ -218,6 +240,7 @@ int main(void)
 		cmocka_unit_test(test_doubles_at_the_start),
 		cmocka_unit_test(test_steps_when_much_is_ahead),
 		cmocka_unit_test(test_waste_halves_once),
+		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_use_makes_up_for_drops),
 		cmocka_unit_test(test_crowded),
 		cmocka_unit_test(test_recovers),
