@@ -165,6 +165,7 @@ struct leap_stats {
 	uint64_t over_limit;                /* times that the limit had to be exceeded */
 	struct leap_latency fault_latency;  /* message read to page installed, demand faults */
 	struct leap_latency remote_latency; /* the same for those that read from a donor */
+	uint64_t untouched_pages; /* gauge: prefetched, not known to be touched (marker: not credited) */
 };
 int leap_stats(struct leap *leap, struct leap_stats *ret_stats);
 

@@ -39,7 +39,8 @@ struct config {
 	bool prefetching;   /* default on */
 	enum config_hits hits;
 	uint32_t history_size, history_split;
-	uint32_t window_max; /* 0 = auto: 512 in marker mode, 8 in cache mode */
+	uint32_t window_max;     /* 0 = auto: 512 in marker mode, 8 in cache mode */
+	uint32_t prefetch_share; /* percent of the limit for pages prefetched and not touched */
 	enum config_history_key history_key;
 	char exclude_threads[128]; /* names, by commas; "" = none */
 

@@ -124,7 +124,7 @@ static void settle_page(struct shard *shard, struct evicting *ev, unsigned i, ui
 	struct slot_place place = {.gone = true};
 
 	if (page_has(page, PAGE_PREFETCHED)) {
-		page_set_flags(page, 0, PAGE_PREFETCHED);
+		shard_prefetched(shard, page, false);
 		ev->unused |= 1ull << i;
 	}
 	if (ev->hash[i] == hash_of_zero &&

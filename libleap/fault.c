@@ -109,7 +109,7 @@ static void consult(struct shard *shard, struct batch *batch, struct leap_region
 	if (page_has(page, PAGE_MARKER)) {
 		some = plan_marker(shard, region, index, fault->write, fault->thread, todo);
 	} else if (page_has(page, PAGE_PREFETCHED)) {
-		page_set_flags(page, 0, PAGE_PREFETCHED);
+		shard_prefetched(shard, page, false);
 		plan_hit(shard, region, index, fault->write, fault->thread);
 		return;
 	} else {

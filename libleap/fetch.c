@@ -104,7 +104,7 @@ void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t i
 		record_pages(shard, TRACE_UNUSED, region, index, 1);
 		plan_unused(shard, region, index, 1);
 	}
-	page_set_flags(page, 0, PAGE_PREFETCHED);
+	shard_prefetched(shard, page, false);
 	page_move(page, PAGE_REMOTE);
 }
 
@@ -174,7 +174,8 @@ void fetch_demand(struct shard *shard, struct leap_region *region, size_t index)
 		page_lost(shard, region, index, "its donor died");
 		return;
 	}
-	page_set_flags(page, PAGE_DEMAND | PAGE_WAITED, PAGE_PREFETCHED);
+	page_set_flags(page, PAGE_DEMAND | PAGE_WAITED, 0);
+	shard_prefetched(shard, page, false);
 	while (!post_demand(shard, region, index, &place)) {
 		if (shard->fetch_free && fetch_free_buffer(shard))
 			continue;
@@ -260,7 +261,8 @@ static bool complete_page(struct shard *shard, struct fetch *f, unsigned i)
 			return false;
 		}
 		page_move(page, PAGE_REMOTE);
-		page_set_flags(page, 0, PAGE_PREFETCHED | PAGE_DEMAND);
+		page_set_flags(page, 0, PAGE_DEMAND);
+		shard_prefetched(shard, page, false);
 		shard->remote++;
 		return false;
 	}

@@ -68,7 +68,8 @@ void fill_install(struct shard *shard, struct leap_region *region, size_t index,
 			shard->remote++;
 			waiting_end(shard, region, index); /* it will fault again */
 		}
-		page_set_flags(page, 0, PAGE_WAITED | PAGE_DEMAND | PAGE_PREFETCHED);
+		page_set_flags(page, 0, PAGE_WAITED | PAGE_DEMAND);
+		shard_prefetched(shard, page, false);
 	}
 	if (err)
 		uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);

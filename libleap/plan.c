@@ -10,6 +10,8 @@
 #include "libleap/session.h"
 #include "libleap/util/mem.h"
 
+#define SHARE_MIN     8    /* pages that may be untouched at any limit */
+#define SHARE_ROOM    1024 /* free pages: nothing has to leave for a prefetch */
 #define RECYCLE_WORTH 32   /* pages of an extent */
 #define RECYCLE_NEAR  1024 /* pages left in the budget */
 
@@ -188,7 +190,7 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 		struct page *page = &region->pages[nth(&w->plan, k)];
 
 		shard->count.prefetch_hits += page_has(page, PAGE_PREFETCHED);
-		page_set_flags(page, 0, PAGE_PREFETCHED);
+		shard_prefetched(shard, page, false);
 	}
 	window_free(w);
 	return ask(shard, region, index, &access, ret_todo);
@@ -258,19 +260,21 @@ static uint64_t pick(struct shard *shard, struct extent *e, uint64_t mask, enum 
 	return remote;
 }
 
-/* Pages of mask that were brought or are under way: their first touch is not known yet. */
-static void note_prefetched(struct shard *shard, struct extent *e, uint64_t mask, unsigned got)
+/* Pages of mask that were brought or are under way: if it was a policy's guess, whether they are touched is not known yet. */
+static void note_prefetched(struct shard *shard, struct extent *e, uint64_t mask, unsigned got,
+			    bool guess)
 {
 	uint64_t brought = 0;
 
 	for (uint64_t m = got ? mask : 0; m; m &= m - 1) {
 		struct page *page = &extent_pages(e)[__builtin_ctzll(m)];
 
-		if (page_state(page) == PAGE_LOCAL || page_state(page) == PAGE_FILLING ||
-		    page_state(page) == PAGE_STAGED)
-			page_set_flags(page, PAGE_PREFETCHED, 0);
-		if (page_has(page, PAGE_PREFETCHED))
-			brought |= m & -m;
+		if (page_state(page) != PAGE_LOCAL && page_state(page) != PAGE_FILLING &&
+		    page_state(page) != PAGE_STAGED)
+			continue;
+		brought |= m & -m;
+		if (guess)
+			shard_prefetched(shard, page, true);
 	}
 	record_mask(shard, TRACE_ISSUE, e, brought);
 	shard->count.prefetched += got;
@@ -307,7 +311,8 @@ static enum room make_room(struct shard *shard, unsigned want, enum fetch_how ho
 }
 
 /* Brings part of one extent. Lock not held. False: no room, or out of buffers: stop. */
-static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fetch_how how)
+static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fetch_how how,
+		  bool guess)
 {
 	enum room room;
 	unsigned want, got = 0;
@@ -334,7 +339,7 @@ static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fet
 	}
 	if (!got && todo)
 		got = fetch_extent(shard, e, todo, how);
-	note_prefetched(shard, e, todo, got);
+	note_prefetched(shard, e, todo, got, guess);
 	lock_release(&shard->lock);
 	return !todo || got;
 }
@@ -389,7 +394,47 @@ static void fence(struct shard *shard, const struct plan_todo *todo)
 	}
 }
 
-void plan_execute(struct shard *shard, const struct plan_todo *todo)
+/* How many more pages may be prefetched although nobody has touched so many of the last ones. */
+static int64_t share_left(struct shard *shard)
+{
+	const struct leap *leap = shard->leap;
+	int64_t budget, share, untouched = 0;
+
+	record_limit(shard);
+	budget = shard->ring ? shard->ring->limit : budget_pages(leap);
+	if (budget - local_pages_all(leap) >= SHARE_ROOM)
+		return INT64_MAX;
+	share = budget * __atomic_load_n(&leap->config.prefetch_share, __ATOMIC_RELAXED) / 100;
+	for (unsigned s = 0; s < leap->nshards; s++)
+		untouched += (int64_t)__atomic_load_n(&leap->shards[s].untouched, __ATOMIC_RELAXED);
+	return (share < SHARE_MIN ? SHARE_MIN : share) - untouched;
+}
+
+/* Cuts the plan where its pages would be more than their share. In cache mode those that have waited longest make room. Lock
+ * held. */
+static void cut(struct shard *shard, struct plan_todo *todo, enum fetch_how how)
+{
+	struct prefetch_plan *plan = &todo->plan;
+	int64_t left = share_left(shard);
+	uint32_t k = 0;
+
+	for (; left < plan->count && k < plan->count; k++) {
+		if (page_state(&todo->region->pages[nth(plan, k)]) != PAGE_REMOTE)
+			continue;
+		if (left <= 0 && how == FETCH_STAGE && stage_droppable(&shard->stage))
+			left += fetch_free_buffer(shard);
+		if (left <= 0)
+			break;
+		left--;
+	}
+	if (left >= plan->count || k == plan->count)
+		return;
+	record_window(shard, todo->region, nth(plan, 0), plan->count << TRACE_CUT_SHIFT | k,
+		      TRACE_RECORD_CUT);
+	plan->count = k;
+}
+
+void plan_execute(struct shard *shard, struct plan_todo *todo)
 {
 	const struct prefetch_plan *plan = &todo->plan;
 	struct leap_region *region = todo->region;
@@ -401,6 +446,10 @@ void plan_execute(struct shard *shard, const struct plan_todo *todo)
 	lock_acquire(&shard->lock);
 	if (region->dying)
 		goto unlock;
+	fence(shard, todo);
+	cut(shard, todo, how);
+	if (!plan->count)
+		goto unlock;
 	if (how == FETCH_MAP) {
 		w = place_marker(shard, todo);
 		if (!w)
@@ -409,7 +458,6 @@ void plan_execute(struct shard *shard, const struct plan_todo *todo)
 	} else {
 		record_window(shard, region, nth(plan, 0), plan->count, 0);
 	}
-	fence(shard, todo);
 	lock_release(&shard->lock);
 	while (k < plan->count) {
 		size_t ext = nth(plan, k) / EXTENT_PAGES;
@@ -418,7 +466,7 @@ void plan_execute(struct shard *shard, const struct plan_todo *todo)
 
 		for (; next < plan->count && nth(plan, next) / EXTENT_PAGES == ext; next++)
 			mask |= 1ull << (nth(plan, next) % EXTENT_PAGES);
-		if (!bring(shard, &region->extents[ext], mask, how))
+		if (!bring(shard, &region->extents[ext], mask, how, true))
 			break;
 		fetch_flush(shard);
 		k = next;
@@ -446,7 +494,7 @@ void plan_range(struct shard *shard, struct leap_region *region, size_t index, s
 
 		for (; index < stop && index < end; index++)
 			mask |= 1ull << (index % EXTENT_PAGES);
-		if (!bring(shard, &region->extents[ext], mask, FETCH_MAP))
+		if (!bring(shard, &region->extents[ext], mask, FETCH_MAP, false))
 			return;
 		fetch_flush(shard);
 	}

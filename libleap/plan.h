@@ -32,8 +32,8 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 		 uint32_t thread, struct plan_todo *ret_todo);
 /* count prefetched pages, the first of which is `index`, left untouched: counts them and tells the policy. Lock held. */
 void plan_unused(struct shard *shard, struct leap_region *region, size_t index, uint32_t count);
-/* Brings the pages. Lock not held. */
-void plan_execute(struct shard *shard, const struct plan_todo *todo);
+/* Brings the pages, or as many as their share allows; the plan is cut then. Lock not held. */
+void plan_execute(struct shard *shard, struct plan_todo *todo);
 /* Fetches the REMOTE pages of a range, as far as room allows. Lock not held. */
 void plan_range(struct shard *shard, struct leap_region *region, size_t index, size_t count);
 /* Frees the region's history for this shard. Lock held. */

@@ -100,7 +100,8 @@ static void drop_page(struct shard *shard, struct leap_region *r, size_t index, 
 	}
 	*ret_slot = page->slot;
 	page->slot = 0;
-	page_set_flags(page, 0, PAGE_STORED | PAGE_MARKER | PAGE_PREFETCHED | PAGE_WAITED);
+	page_set_flags(page, 0, PAGE_STORED | PAGE_MARKER | PAGE_WAITED);
+	shard_prefetched(shard, page, false);
 	page_move(page, PAGE_ABSENT);
 	budget_add(r->leap, held, 0);
 }

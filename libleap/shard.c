@@ -94,6 +94,14 @@ int shard_init(struct leap *leap, struct shard *shard, unsigned index)
 
 void shard_destroy(struct shard *shard)
 {
+#ifdef LEAP_DEBUG_CHECKS
+	/* its pages are gone, and each that had the flag was counted out */
+	if (!shard->leap->nregions && shard->untouched) {
+		log_error("internal error: %lu prefetched pages are left untouched of none",
+			  (unsigned long)shard->untouched);
+		abort_now();
+	}
+#endif
 	for (uint32_t d = 0; d < LEAP_DONORS_MAX; d++)
 		shard_close_lanes(shard, d);
 	fd_close(shard->uffd);
@@ -224,7 +232,8 @@ void page_lost(struct shard *shard, struct leap_region *region, size_t index, co
 		slots_put(&shard->leap->slabs, &page->slot, 1);
 		page->slot = 0;
 		waiting_end(shard, region, index);
-		page_set_flags(page, 0, PAGE_STORED | PAGE_WAITED | PAGE_DEMAND | PAGE_PREFETCHED);
+		page_set_flags(page, 0, PAGE_STORED | PAGE_WAITED | PAGE_DEMAND);
+		shard_prefetched(shard, page, false);
 		page_move(page, PAGE_LOST);
 		shard->lost++;
 	}

@@ -66,6 +66,7 @@ struct shard {
 
 	/* gauges, in pages */
 	uint64_t local, staged, remote, lost;
+	uint64_t untouched; /* with PAGE_PREFETCHED: shard_prefetched() */
 
 	/* donors full: how many pages had come home when none could go out */
 	uint64_t fruitless, fruitless_until_ns;
@@ -121,6 +122,14 @@ void shard_close_lanes(struct shard *shard, uint32_t donor);
 /* Pages of the extent became LOCAL / stopped being so: bitmap, queue, gauges. Lock held. */
 void shard_pages_local(struct shard *shard, struct extent *e, uint64_t mask);
 void shard_pages_unlocal(struct shard *shard, struct extent *e, uint64_t mask);
+/* The page is one that was prefetched and is not known to be touched, or no such page any more. Lock held. */
+static inline void shard_prefetched(struct shard *shard, struct page *page, bool is)
+{
+	if (page_has(page, PAGE_PREFETCHED) == is)
+		return;
+	page_set_flags(page, is ? PAGE_PREFETCHED : 0, is ? 0 : PAGE_PREFETCHED);
+	__atomic_store_n(&shard->untouched, shard->untouched + (is ? 1 : -1), __ATOMIC_RELAXED);
+}
 void shard_queue_remove(struct shard *shard, struct extent *e);
 void shard_queue_front(struct shard *shard, struct extent *e);
 void shard_queue_tail(struct shard *shard, struct extent *e);

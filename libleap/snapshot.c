@@ -57,6 +57,7 @@ static void add_shard(struct leap_stats *st, const struct shard *shard)
 	st->staged_pages += shard->staged;
 	st->remote_pages += shard->remote;
 	st->lost_pages += shard->lost;
+	st->untouched_pages += shard->untouched;
 	add_counters(st, &shard->count);
 	if (shard->trend)
 		st->trend = shard->trend;

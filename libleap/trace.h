@@ -98,7 +98,10 @@ enum {
 	TRACE_RECORD_THERE =
 		1 << 5, /* window: all of it was mapped or on its way, so it was not begun */
 	TRACE_RECORD_STAGED = 1 << 6, /* window: it is done, and its marker was asked for, too */
+	TRACE_RECORD_CUT = 1 << 7, /* window: cut to its share before it is begun; vpn is its first
+					 page, tid its pages, shifted, and what is left of them */
 };
+#define TRACE_CUT_SHIFT 16
 
 struct trace_record {
 	uint64_t t_ns;

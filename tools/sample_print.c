@@ -53,9 +53,10 @@ void sample_print_details(FILE *out, const struct sample *s)
 	char a[HUMAN_BYTES], b[HUMAN_BYTES], c[HUMAN_BYTES], d[HUMAN_BYTES], text[128];
 
 	fprintf(out,
-		"        front end %s, mover %s, prefetch %s (%s); %" PRIu64
+		"        front end %s, mover %s, prefetch %s (%s), untouched %s; %" PRIu64
 		" regions, overhead %s",
-		s->page.frontend, s->page.mover, s->page.prefetch, s->page.hits, st->regions,
+		s->page.frontend, s->page.mover, s->page.prefetch, s->page.hits,
+		human_bytes(st->untouched_pages << LEAP_PAGE_SHIFT, b), st->regions,
 		human_bytes(st->overhead_bytes, a));
 	if (st->lost_pages)
 		fprintf(out, "; LOST %s", human_bytes(st->lost_pages << LEAP_PAGE_SHIFT, b));
@@ -108,6 +109,7 @@ static unsigned figures(const struct sample *s, struct figure list[FIGURES_MAX])
 		{"mapped_bytes", st->local_pages << LEAP_PAGE_SHIFT},
 		{"limbo_bytes", st->limbo_pages << LEAP_PAGE_SHIFT},
 		{"staged_bytes", st->staged_pages << LEAP_PAGE_SHIFT},
+		{"untouched_bytes", st->untouched_pages << LEAP_PAGE_SHIFT},
 		{"overhead_bytes", st->overhead_bytes},
 		{"rss_anon_bytes", s->rss_anon_bytes},
 		{"held_bytes", st->held_pages << LEAP_PAGE_SHIFT},

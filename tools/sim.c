@@ -54,6 +54,7 @@ static const struct flag sim_flags[] = {
 	{"history-size", FLAG_REQUIRED, "N", "as in leap run (default 32)"},
 	{"history-split", FLAG_REQUIRED, "N", "as in leap run (default 8)"},
 	{"window-max", FLAG_REQUIRED, "PAGES", "as in leap run (default 512, with hits=cache 8)"},
+	{"prefetch-share", FLAG_REQUIRED, "PERCENT", "as in leap run, model runtime (default 50)"},
 	{"evict", FLAG_REQUIRED, "ORDER", "lru or fifo (default lru)"},
 	{"model", FLAG_REQUIRED, "MODEL",
 	 "simple, or runtime: memory and counting as in the runtime (default simple)"},
@@ -126,6 +127,10 @@ static int set_number(struct arguments *a, const char *name, const char *value)
 		a->seed = number;
 	else if (number > UINT32_MAX)
 		return error_set(EINVAL, "--%s: %s is too large", name, value);
+	else if (!strcmp(name, "prefetch-share") && (!number || number > 100))
+		return error_set(EINVAL, "--%s: '%s' is not from 1 to 100", name, value);
+	else if (!strcmp(name, "prefetch-share"))
+		a->options.share_percent = number;
 	else if (!strcmp(name, "history-size"))
 		p->history_size = (uint32_t)number;
 	else if (!strcmp(name, "history-split"))
@@ -344,6 +349,7 @@ int sim_main(int argc, char **argv)
 		.options = {.key = SIM_REGION,
 			    .params = {.history_size = 32, .history_split = 8},
 			    .limbo_percent = 3,
+			    .share_percent = 50,
 			    .latency_ns = 20000,
 			    .service_ns = 1000,
 			    .think_ns = 1000},

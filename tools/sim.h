@@ -38,6 +38,7 @@ struct sim_options {
 	bool runtime;        /* the model */
 	bool recorded_limit; /* runtime: the limit changes as it was recorded */
 	uint64_t limbo_percent;
+	uint64_t share_percent; /* of the limit for prefetched pages that are untouched; runtime */
 	enum sim_key key;
 	uint8_t advice; /* enum trace_advice, of all regions at the start */
 	struct prefetch_params params;

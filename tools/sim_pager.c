@@ -116,6 +116,15 @@ static void enqueue(struct pager *p, uint32_t extent)
 	e->queued = true;
 }
 
+void pager_prefetched(struct pager *p, uint32_t extent, uint64_t mask, bool are)
+{
+	struct pager_extent *e = pager_at(p, extent);
+
+	p->untouched -= count(e->prefetched & mask);
+	p->untouched += are ? count(mask) : 0;
+	e->prefetched = are ? e->prefetched | mask : e->prefetched & ~mask;
+}
+
 /* Pages of limbo leave it; by their frames, or as copies. */
 static void leave_limbo(struct pager *p, struct pager_extent *e, uint64_t mask, bool frames)
 {
@@ -174,9 +183,17 @@ static void drop_staged(struct pager *p, uint32_t extent, uint64_t mask)
 	unstage(p, extent, mask);
 	e->remote |= mask;
 	mask &= e->prefetched;
-	e->prefetched &= ~mask;
+	pager_prefetched(p, extent, mask, false);
 	for (; mask; mask &= mask - 1)
 		p->unused_staged(p->context, extent, mask & -mask);
+}
+
+bool pager_drop_oldest(struct pager *p)
+{
+	if (!p->staged || p->stage[0].number >= p->fence)
+		return false;
+	drop_staged(p, p->stage[0].extent, p->stage[0].bit);
+	return true;
 }
 
 uint64_t pager_stage(struct pager *p, uint32_t extent, uint64_t mask)
@@ -184,9 +201,7 @@ uint64_t pager_stage(struct pager *p, uint32_t extent, uint64_t mask)
 	uint64_t done = 0;
 
 	for (; mask; mask &= mask - 1) {
-		if (p->staged == PAGER_STAGE_PAGES && p->stage[0].number < p->fence)
-			drop_staged(p, p->stage[0].extent, p->stage[0].bit);
-		if (p->staged == PAGER_STAGE_PAGES)
+		if (p->staged == PAGER_STAGE_PAGES && !pager_drop_oldest(p))
 			break;
 		put_staged(p, extent, mask & -mask);
 		done |= mask & -mask;
@@ -216,7 +231,7 @@ void pager_drop(struct pager *p, uint32_t extent, uint64_t mask)
 	p->local -= count(e->local & mask);
 	e->local &= ~mask;
 	e->remote &= ~mask;
-	e->prefetched &= ~mask;
+	pager_prefetched(p, extent, mask, false);
 	e->marker &= ~mask;
 	if (!e->local && e->queued)
 		dequeue(p, extent);
@@ -260,7 +275,7 @@ static void tell_unused(struct pager *p, struct pager_extent *e, uint64_t mask)
 {
 	uint64_t unused = e->prefetched & mask;
 
-	e->prefetched &= ~unused;
+	pager_prefetched(p, (uint32_t)(e - p->extents), unused, false);
 	if (unused)
 		p->unused(p->context, (uint32_t)(e - p->extents), unused);
 }

@@ -45,6 +45,7 @@ struct pager {
 	uint64_t limit;   /* pages */
 	uint64_t percent; /* of the limit for limbo */
 	uint64_t local, frames, evicted;
+	uint64_t untouched; /* prefetched, not known to be touched */
 	struct {
 		uint32_t extent;
 		uint64_t bit, number;
@@ -89,6 +90,8 @@ static inline uint64_t pager_first_page(const struct pager *pager, uint32_t exte
 	return (number - 1) * PAGER_EXTENT_PAGES;
 }
 
+/* Pages of the extent are such that were prefetched and are untouched, or no such pages any more. */
+void pager_prefetched(struct pager *pager, uint32_t extent, uint64_t mask, bool are);
 /* Pages become local, wherever they were. */
 void pager_map(struct pager *pager, uint32_t extent, uint64_t mask);
 /* Their content is gone. */
@@ -99,6 +102,8 @@ void pager_retire(struct pager *pager, uint32_t extent, uint64_t mask);
 /* Remote pages wait in buffers; those that have waited longest make room, but for those behind the fence. Returns which were
  * staged: as many as there are buffers for. */
 uint64_t pager_stage(struct pager *pager, uint32_t extent, uint64_t mask);
+/* The page that has waited longest gives up its buffer, but not one behind the fence. False: there is none. */
+bool pager_drop_oldest(struct pager *pager);
 /* A staged page counts as staged now. */
 void pager_renew(struct pager *pager, uint32_t extent, uint64_t bit);
 static inline void pager_fence(struct pager *pager)

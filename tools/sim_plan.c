@@ -13,6 +13,8 @@
 #include "tools/sim_runtime.h"
 
 #define WINDOW_SLACK 512
+#define SHARE_MIN    8
+#define SHARE_ROOM   1024
 
 /* Where evictions are recorded, only if this run needs far more than that one had: its limit, or more while writes were
  * under way. */
@@ -51,7 +53,7 @@ static void rescue(struct runtime *s, uint32_t extent, uint64_t mask)
 		pager_map(&s->pager, extent, mask & ~e->marker & e->limbo);
 }
 
-bool plan_bring(struct runtime *s, uint32_t extent, uint64_t mask)
+bool plan_bring(struct runtime *s, uint32_t extent, uint64_t mask, bool guess)
 {
 	struct pager_extent *e = pager_at(&s->pager, extent);
 	uint64_t todo = pick(s, extent, mask);
@@ -75,7 +77,8 @@ bool plan_bring(struct runtime *s, uint32_t extent, uint64_t mask)
 			todo = s->issued;
 		pager_map(&s->pager, extent, todo);
 	}
-	e->prefetched |= todo;
+	if (guess)
+		pager_prefetched(&s->pager, extent, todo, true);
 	e->cell = s->cell;
 	metrics(s, s->cell)->adds += (uint64_t)__builtin_popcountll(todo);
 	return todo;
@@ -116,6 +119,48 @@ static void fence(struct runtime *s, const struct todo *todo)
 			pager_renew(&s->pager, at.extent, at.bit);
 }
 
+/* Cuts the plan where its pages would be more than their share. */
+static void cut(struct runtime *s, struct todo *todo)
+{
+	struct prefetch_plan *plan = &todo->plan;
+	int64_t share = (int64_t)(s->pager.limit * s->options->share_percent / 100), left;
+	uint32_t k = 0;
+	struct place at;
+
+	if (todo->cut || !pager_over(&s->pager, SHARE_ROOM - 1))
+		return;
+	left = (share < SHARE_MIN ? SHARE_MIN : share) - (int64_t)s->pager.untouched;
+	for (; left < plan->count && k < plan->count; k++) {
+		if (!locate(s, todo->region, prefetch_nth(plan, k), &at) ||
+		    !(pager_at(&s->pager, at.extent)->remote & at.bit))
+			continue;
+		if (left <= 0 && s->options->cache)
+			left += pager_drop_oldest(&s->pager);
+		if (left <= 0)
+			break;
+		left--;
+	}
+	if (left < plan->count && k < plan->count)
+		plan->count = k;
+}
+
+/* The run cut the plan that is wished for here, too. */
+static void cut_as_recorded(struct runtime *s, uint64_t first)
+{
+	const struct trace_record *r = s->record;
+
+	for (uint32_t i = s->at + s->begun; i < s->ntodo; i++) {
+		struct todo *todo = &s->todo[i];
+
+		if (todo->cut || todo->region != r->region || todo->plan.start != first ||
+		    todo->plan.count != r->tid >> TRACE_CUT_SHIFT)
+			continue;
+		todo->plan.count = r->tid & ((1u << TRACE_CUT_SHIFT) - 1);
+		todo->cut = true;
+		break;
+	}
+}
+
 /* As the run did it, which had a buffer for it. */
 static int marker_staged(struct runtime *s, uint16_t region, uint64_t index)
 {
@@ -132,12 +177,13 @@ static int marker_staged(struct runtime *s, uint16_t region, uint64_t index)
 /* Begins todo[at]. 1: there is nothing to bring. */
 static int begin(struct runtime *s)
 {
-	const struct todo *todo = &s->todo[s->at];
+	struct todo *todo = &s->todo[s->at];
 
 	s->k = 0;
 	s->begun = true;
 	s->follows = false;
 	fence(s, todo);
+	cut(s, todo);
 	return s->options->cache ? 0 : window_open(s, todo);
 }
 
@@ -164,7 +210,7 @@ int plan_go_on(struct runtime *s, uint32_t until)
 				return -ENOMEM;
 			if (pick(s, part.extent, part.bit) && until == NOTHING)
 				return 0;
-			if (!plan_bring(s, part.extent, part.bit))
+			if (!plan_bring(s, part.extent, part.bit, true))
 				break;
 			s->k = k;
 			until = part.extent == until ? NOTHING : until;
@@ -198,6 +244,10 @@ int plan_follow(struct runtime *s)
 	struct place marker;
 	int err;
 
+	if (r->flags & TRACE_RECORD_CUT)
+		cut_as_recorded(s, index);
+	if (r->flags & TRACE_RECORD_CUT)
+		return 0;
 	if (r->flags & TRACE_RECORD_STAGED)
 		return s->at < n && s->begun && s->follows ? marker_staged(s, r->region, index) : 0;
 	while (i < n && !same_window(s, &s->todo[i], index))
@@ -248,7 +298,7 @@ static void bring_issued(struct runtime *s, uint32_t extent, uint64_t mask)
 	} else {
 		pager_map(&s->pager, extent, mask);
 	}
-	e->prefetched |= mask;
+	pager_prefetched(&s->pager, extent, mask, true);
 	e->cell = s->todo[s->at].cell;
 	metrics(s, e->cell)->adds += (uint64_t)__builtin_popcountll(mask);
 }

@@ -97,7 +97,7 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 		access.age_ns = r->t_ns - w.born_ns;
 		access.late = r->op == TRACE_LATE_HIT;
 	} else if (e->prefetched & at.bit) {
-		e->prefetched &= ~at.bit;
+		pager_prefetched(&s->pager, at.extent, at.bit, false);
 		metrics(s, e->cell)->hits++;
 		access.kind = PREFETCH_HIT;
 	}
@@ -146,7 +146,7 @@ static int touch(struct runtime *s, const struct trace_record *r)
 	consult(s, r, at, &plan);
 	pager_map(&s->pager, at.extent, at.bit);
 	if (plan.count && s->ntodo < FAULT_BATCH)
-		s->todo[s->ntodo++] = (struct todo){plan, r->region, s->cell, r->t_ns};
+		s->todo[s->ntodo++] = (struct todo){plan, r->region, s->cell, r->t_ns, false};
 	if (s->recorded)
 		return 0;
 	err = plan_go_on(s, EVERYTHING);
@@ -172,7 +172,7 @@ static int change_extent(struct runtime *s, unsigned op, uint32_t extent, uint64
 		run_has(s, e, mask, HAS_NOT);
 		break;
 	case TRACE_HINT:
-		plan_bring(s, extent, mask);
+		plan_bring(s, extent, mask, false);
 		break;
 	case TRACE_RESCUE:
 		if (s->recorded)

@@ -38,6 +38,7 @@ struct runtime {
 		uint16_t region;
 		uint32_t cell;
 		uint64_t planned_ns;
+		bool cut;           /* as the run cut it */
 	} todo[FAULT_BATCH];        /* of faults that were heard together */
 	uint32_t left_extent, left; /* prefetched pages that left with it untouched; not told yet */
 	uint64_t left_page;         /* the first of them */
@@ -90,7 +91,7 @@ void window_cut(struct runtime *s, struct place marker, uint32_t count);
 /* Room for n pages. */
 void plan_room(struct runtime *s, uint64_t n);
 /* Brings part of one extent. False: stop. */
-bool plan_bring(struct runtime *s, uint32_t extent, uint64_t mask);
+bool plan_bring(struct runtime *s, uint32_t extent, uint64_t mask, bool guess);
 /*
  * Goes on with what is to be done about the last faults: as far as there is nothing to read (NOTHING), until pages of that
  * extent were read, or to the end (EVERYTHING).

@@ -78,7 +78,7 @@ bool window_credit(struct runtime *s, uint16_t region, struct place at, struct w
 		e = pager_at(&s->pager, page.extent);
 		if (!(e->prefetched & page.bit))
 			continue;
-		e->prefetched &= ~page.bit;
+		pager_prefetched(&s->pager, page.extent, page.bit, false);
 		metrics(s, ret_window->cell)->hits++;
 		hist_add(&s->result->issue, s->now_ns - ret_window->born_ns);
 	}

@@ -58,6 +58,11 @@ void recorder_emit(struct recorder_ring *ring, enum trace_op op, const struct le
 	fail_msg("nothing is recorded here");
 }
 
+void recorder_emit_limit(struct recorder_ring *ring, const struct leap *l)
+{
+	fail_msg("nothing is recorded here");
+}
+
 static size_t policy_bytes(const struct prefetch_params *params)
 {
 	return 16 + params->window_max;
@@ -164,6 +169,17 @@ unsigned fetch_extent(struct shard *s, struct extent *e, uint64_t mask, enum fet
 	return n;
 }
 
+/* The oldest staged page is dropped. */
+bool fetch_free_buffer(struct shard *s)
+{
+	struct page *page = &pages[s->stage.entry[s->stage.oldest].page];
+
+	stage_remove(&s->stage, (unsigned)s->stage.oldest);
+	shard_prefetched(s, page, false);
+	page_move(page, PAGE_REMOTE);
+	return true;
+}
+
 void fetch_flush(struct shard *s)
 {
 }
@@ -193,6 +209,7 @@ static void all_remote(void)
 {
 	for (size_t i = 0; i < NPAGES; i++)
 		pages[i] = (struct page){.word = PAGE_REMOTE | PAGE_STORED, .slot = 1};
+	shard.untouched = 0;
 }
 
 static int set_up(void **state)
@@ -216,12 +233,16 @@ static int set_up(void **state)
 	other_policy = policy;
 	lock_init(&shard.lock, LOCK_RANK_SHARD, 0);
 	lock_init(&shard.evict_lock, LOCK_RANK_EVICT, 0);
+	assert_int_equal(stage_init(&shard.stage), 0);
 	shard.leap = &leap;
 	leap.prefetcher = &policy;
 	leap.config.prefetching = true;
 	leap.config.history_size = 32;
 	leap.config.history_split = 8;
+	leap.config.prefetch_share = 100;
 	leap.all_sync = true;
+	leap.shards = &shard;
+	leap.nshards = 1;
 	fake.budget = 1000000;
 	fake.stop_after = 1000000;
 	return 0;
@@ -229,6 +250,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
+	stage_destroy(&shard.stage);
 	plan_forget(&shard, &region);
 	assert_null(view.history);
 	mem_free(shard.views.process.history);

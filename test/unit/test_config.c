@@ -240,6 +240,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.history_size, 32);
 	assert_int_equal(c.history_split, 8);
 	assert_int_equal(c.window_max, 0);
+	assert_int_equal(c.prefetch_share, 50);
 	assert_int_equal(c.history_key, HISTORY_REGION);
 	assert_int_equal(c.frontend, FRONTEND_AUTO);
 	assert_int_equal(c.mover, MOVER_AUTO);
@@ -492,7 +493,7 @@ static void test_live_options(void **state)
 					   "history_size", "history_split", "window_max",  "remote",
 					   "deadline",     "ceiling",       "on_loss",     "spin",
 					   "limbo",        "recycle",       "log_level",   "rejoin",
-					   "history_key"};
+					   "history_key",  "prefetch_share"};
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < COUNT(live); i++)

@@ -328,17 +328,117 @@ static void test_range(void **state)
 	assert_int_equal(fake.calls, 2);
 }
 
+static unsigned flagged(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < NPAGES; i++)
+		n += page_has(&pages[i], PAGE_PREFETCHED);
+	return n;
+}
+
+/* When memory is full, pages that nobody touched hold their share at most: the plan is a smaller one then. */
+static void test_share(void **state)
+{
+	struct plan_todo todo;
+
+	leap.config.prefetch_share = 25;
+	fake.budget = leap.local_all = 1000;
+	bring_window(9, 10, 1, 200);
+	check_brought(10, 1, 200, 110);
+	assert_int_equal(shard.untouched, 199);
+	bring_window(999, 1000, -1, 200); /* 51 are left, one of which is the marker */
+	assert_int_equal(fake.nbrought, 199 + 50);
+	assert_true(page_has(&pages[1000 - 25], PAGE_MARKER));
+	assert_int_equal(page_state(&pages[949]), PAGE_REMOTE);
+	assert_int_equal(shard.untouched, 249);
+	assert_int_equal(flagged(), 249);
+	/* one is a marker that brings nothing; then nothing at all, not even a marker */
+	bring_window(2000, 2001, 1, 8);
+	assert_int_equal(fake.nbrought, 249);
+	assert_true(page_has(&pages[2001], PAGE_MARKER));
+	shard_prefetched(&shard, &pages[3000], true);
+	bring_window(3099, 3100, 1, 8);
+	assert_int_equal(fake.nbrought, 249);
+	for (size_t i = 3100; i < 3108; i++)
+		assert_int_equal(page_word(&pages[i]), PAGE_REMOTE | PAGE_STORED);
+	/* what is used makes room; the policy hears how far the window went */
+	assert_true(touch_marker(975, &todo));
+	assert_int_equal(fake.heard.credit, 51);
+	assert_int_equal(fake.heard.frontier, BASE + 950);
+	assert_int_equal(shard.untouched, 200);
+	assert_int_equal(flagged(), 200);
+}
+
+/* With room enough nothing has to leave, and the share means nothing. */
+static void test_share_of_empty_memory(void **state)
+{
+	leap.config.prefetch_share = 1;
+	fake.budget = 10000;
+	leap.local_all = 10000 - SHARE_ROOM;
+	bring_window(9, 10, 1, 512);
+	assert_int_equal(shard.untouched, 511);
+	leap.local_all++;
+	bring_window(2000, 2001, 1, 8);
+	assert_int_equal(shard.untouched, 511);
+	/* a little can always be brought, and what is here does not count */
+	all_remote();
+	fake.budget = leap.local_all = 64;
+	for (size_t i = 10; i < 100; i++)
+		pages[i].word = PAGE_LOCAL;
+	bring_window(9, 10, 1, 512);
+	assert_int_equal(shard.untouched, SHARE_MIN - 1);
+	assert_true(page_has(&pages[100], PAGE_MARKER));
+	assert_true(page_has(&pages[101], PAGE_PREFETCHED));
+}
+
+/* In cache mode pages that have waited longest make room, but not the plan's own. */
+static void test_share_of_cache(void **state)
+{
+	leap.config.hits = HITS_CACHE;
+	leap.config.prefetch_share = 25;
+	fake.budget = leap.local_all = 64;
+	for (size_t i = 0; i < 3; i++) {
+		size_t first = i * 100 + 10;
+
+		bring_window(first - 1, (int64_t)first, 1, 8);
+		for (size_t k = first; k < first + 8; k++)
+			stage_insert(&shard.stage, (unsigned)(i * 8 + k - first), &region, k);
+	}
+	assert_int_equal(shard.untouched, 16);
+	assert_int_equal(page_state(&pages[10]), PAGE_REMOTE);
+	assert_int_equal(page_state(&pages[110]), PAGE_STAGED);
+	assert_int_equal(page_state(&pages[217]), PAGE_STAGED);
+	fake.nbrought = 0;
+	bring_window(109, 110, 1, 50); /* wants 8 that wait: those of the others make room */
+	assert_int_equal(page_state(&pages[110]), PAGE_STAGED);
+	assert_int_equal(fake.nbrought, 8);
+	assert_int_equal(shard.untouched, 16);
+	assert_int_equal(flagged(), 16);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_window_is_brought), TEST(test_strided_window),
-		TEST(test_cache_mode),        TEST(test_marker_is_staged),
-		TEST(test_partly_local),      TEST(test_limbo_is_rescued),
-		TEST(test_marker_touched),    TEST(test_late_marker),
-		TEST(test_pattern),           TEST(test_pattern_clipped),
-		TEST(test_many_windows),      TEST(test_cut_short),
-		TEST(test_no_room),           TEST(test_recycling),
-		TEST(test_dying_region),      TEST(test_range),
+		TEST(test_window_is_brought),
+		TEST(test_strided_window),
+		TEST(test_cache_mode),
+		TEST(test_marker_is_staged),
+		TEST(test_partly_local),
+		TEST(test_limbo_is_rescued),
+		TEST(test_marker_touched),
+		TEST(test_late_marker),
+		TEST(test_pattern),
+		TEST(test_pattern_clipped),
+		TEST(test_many_windows),
+		TEST(test_cut_short),
+		TEST(test_no_room),
+		TEST(test_recycling),
+		TEST(test_dying_region),
+		TEST(test_range),
+		TEST(test_share),
+		TEST(test_share_of_empty_memory),
+		TEST(test_share_of_cache),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,7 @@ static struct sim_options options_of(const char *policy, bool cache)
 		.params = {32, 8, cache ? 8 : 512, false},
 		.local_pages = LOCAL,
 		.pool_pages = LOCAL / 2,
+		.share_percent = 50,
 		.latency_ns = 20000,
 		.service_ns = 1000,
 		.think_ns = 1000,
