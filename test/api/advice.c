@@ -179,6 +179,33 @@ static void test_scan_announced(void **state)
 	}
 }
 
+/* A scan that takes so long a page; how large its windows are at the end. */
+static uint64_t window_of_scan(useconds_t page_us)
+{
+	struct fixture f = {.leap = session("local=64M", "donors=loop:", "fault_threads=1",
+					    "prefetch=adaptive", NULL)};
+	uint64_t window;
+
+	assert_ok(leap_region_create(f.leap, PAGES * PAGE, &f.region));
+	f.base = leap_region_addr(f.region);
+	range_write(f.base, PAGES, 1);
+	assert_ok(leap_evict(f.leap, f.base, PAGES * PAGE));
+	assert_ok(leap_advise(f.leap, f.base, PAGES * PAGE, LEAP_ADVISE_SEQUENTIAL));
+	for (size_t p = 0; p < 4000; p++) {
+		assert_true(page_right(f.base, p, 1));
+		usleep(page_us);
+	}
+	window = stats(f.leap).window;
+	assert_ok(leap_close(f.leap));
+	return window;
+}
+
+/* A program that takes its time has few pages ahead: a window of 64 would wait for 6.4 ms at least. */
+static void test_slow_scan(void **state)
+{
+	assert_in_range(window_of_scan(100), 8, 50);
+}
+
 static void test_bad_ranges(void **state)
 {
 	struct fixture f = open_filled();
@@ -200,7 +227,7 @@ int main(void)
 		cmocka_unit_test(test_dontneed),           cmocka_unit_test(test_pin),
 		cmocka_unit_test(test_prefetch_and_evict), cmocka_unit_test(test_patterns),
 		cmocka_unit_test(test_bad_ranges),         cmocka_unit_test(test_pins_counted),
-		cmocka_unit_test(test_scan_announced),
+		cmocka_unit_test(test_scan_announced),     cmocka_unit_test(test_slow_scan),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,4 +51,9 @@ for policy in $policies; do
 		done
 	done
 done
+for policy in stride readahead majority; do
+	expect 0 - "$leap" run --local 8M --fault-threads 1 --prefetch "$policy" --history-key stream --trace "$work/trace" -- \
+		sort -S 64M -o "$work/sorted" "$work/lines"
+	fit stream "$policy" --history-key stream
+done
 summary
