@@ -188,6 +188,7 @@ static void write_header(struct recorder *rec, bool open)
 		.local_pages = (uint64_t)budget_pages(leap),
 		.kind = "FAULT",
 		.dropped = rec->unwritten,
+		.shards = rec->nrings,
 	};
 	bool failed = rec->failed;
 

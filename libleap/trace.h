@@ -16,6 +16,8 @@
 
 #define TRACE_MAGIC   "LPT1"
 #define TRACE_VERSION 1
+#define TRACE_STRIPE  65536 /* pages of a region that one fault thread serves */
+#define TRACE_SHARDS  256   /* no trace has more */
 
 enum trace_flag {
 	TRACE_TIMES = 1 << 0,    /* t_ns is valid */
@@ -39,7 +41,8 @@ struct trace_header {
 	uint64_t local_pages;     /* limit while it was recorded; 0: none */
 	char kind[8];             /* FAULT, ACCESS, BLOCK or KEY, padded with zeroes */
 	uint64_t dropped;         /* records that were lost while recording */
-	uint64_t reserved1;
+	uint32_t shards; /* fault threads that recorded; each served stripes of its own; 0: one */
+	uint32_t reserved1;
 };
 
 struct trace_region {

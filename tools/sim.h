@@ -89,6 +89,7 @@ int sim_run(const struct trace *trace, const struct sim_options *options,
 /* sim_run() with the model of the runtime. */
 int sim_run_runtime(const struct trace *trace, const struct sim_options *options,
 		    const struct prefetcher_ops *ops, struct sim_result *ret_result);
+void sim_metrics_add(struct sim_metrics *sum, const struct sim_metrics *metrics);
 /* Adds the cells up into m. */
 void sim_result_sum(struct sim_result *result);
 void sim_result_free(struct sim_result *result);

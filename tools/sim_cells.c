@@ -55,6 +55,30 @@ int cells_init(struct sim_cells *c, const struct prefetcher_ops *ops,
 	return 0;
 }
 
+int cells_add(const struct sim_cells *c, struct sim_result *result)
+{
+	uint32_t before = result->ncells;
+
+	for (uint32_t i = 0; i < c->ncells; i++) {
+		struct sim_cell *more;
+		uint32_t k = 0;
+
+		while (k < before && (result->cells[k].region != c->cells[i].region ||
+				      result->cells[k].thread != c->cells[i].thread))
+			k++;
+		if (k < before) {
+			sim_metrics_add(&result->cells[k].m, &c->cells[i].m);
+			continue;
+		}
+		more = realloc(result->cells, (result->ncells + 1) * sizeof(*more));
+		if (!more)
+			return no_memory();
+		result->cells = more;
+		result->cells[result->ncells++] = c->cells[i];
+	}
+	return 0;
+}
+
 void cells_free(struct sim_cells *c)
 {
 	for (uint32_t i = 0; i < c->ninstances; i++)

@@ -34,7 +34,9 @@ struct sim_cells {
 
 int cells_init(struct sim_cells *cells, const struct prefetcher_ops *ops,
 	       const struct sim_options *options);
-/* Frees all but cells->cells, which the result takes over. */
+/* Adds them to those of the result. 0 or -ENOMEM with the sentence set. */
+int cells_add(const struct sim_cells *cells, struct sim_result *result);
+/* Frees all but cells->cells, which the result may take over. */
 void cells_free(struct sim_cells *cells);
 /* What the program says about the region of the record. */
 void cells_advise(struct sim_cells *cells, const struct trace_record *record);

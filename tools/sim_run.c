@@ -368,19 +368,21 @@ static int replay(struct sim *s)
 	return 0;
 }
 
+void sim_metrics_add(struct sim_metrics *sum, const struct sim_metrics *m)
+{
+	sum->adds += m->adds;
+	sum->hits += m->hits;
+	sum->late += m->late;
+	sum->unused += m->unused;
+	sum->misses += m->misses;
+	sum->polluted += m->polluted;
+	sum->stall_ns += m->stall_ns;
+}
+
 void sim_result_sum(struct sim_result *res)
 {
-	for (uint32_t i = 0; i < res->ncells; i++) {
-		const struct sim_metrics *m = &res->cells[i].m;
-
-		res->m.adds += m->adds;
-		res->m.hits += m->hits;
-		res->m.late += m->late;
-		res->m.unused += m->unused;
-		res->m.misses += m->misses;
-		res->m.polluted += m->polluted;
-		res->m.stall_ns += m->stall_ns;
-	}
+	for (uint32_t i = 0; i < res->ncells; i++)
+		sim_metrics_add(&res->m, &res->cells[i].m);
 }
 
 static void add_up(struct sim *s)

@@ -227,6 +227,15 @@ static int find_cell(struct runtime *s, const struct trace_record *r)
 	return err;
 }
 
+/* Fault threads know nothing of each other's faults: each has histories and windows of its own. */
+static bool elsewhere(const struct runtime *s, const struct trace_record *r)
+{
+	uint64_t stripe = (r->vpn - s->first[r->region]) / TRACE_STRIPE;
+
+	return s->shards > 1 && r->op != TRACE_LIMIT && r->op != TRACE_ADVICE &&
+	       (r->region + stripe) % s->shards != s->shard;
+}
+
 static int replay(struct runtime *s)
 {
 	for (uint64_t i = 0; i < s->trace->header.n_records; i++) {
@@ -238,6 +247,8 @@ static int replay(struct runtime *s)
 		if (!i)
 			s->begin_ns = r->t_ns;
 		s->now_ns = r->t_ns;
+		if (elsewhere(s, r))
+			continue;
 		if (r->op == TRACE_ADVICE)
 			cells_advise(&s->cells, r);
 		if (r->op == TRACE_LIMIT && s->options->recorded_limit)
@@ -274,6 +285,16 @@ static bool has(const struct trace *trace, enum trace_op op)
 	return false;
 }
 
+static bool is_recorded(const struct trace *trace, const struct sim_options *options)
+{
+	return options->recorded_limit && has(trace, TRACE_EVICT);
+}
+
+static uint32_t shards_of(const struct trace *trace)
+{
+	return trace->header.shards ? trace->header.shards : 1;
+}
+
 static int set_up(struct runtime *s)
 {
 	int err;
@@ -283,6 +304,8 @@ static int set_up(struct runtime *s)
 	s->first = calloc(REGIONS, sizeof(*s->first));
 	if (!s->first)
 		return error_set(ENOMEM, "no memory for the simulator");
+	for (uint32_t i = 0; i < s->trace->header.n_regions; i++)
+		s->first[(uint16_t)s->trace->regions[i].id] = s->trace->regions[i].first_vpn;
 	err = cells_init(&s->cells, s->ops, s->options);
 	if (err)
 		return err;
@@ -290,7 +313,8 @@ static int set_up(struct runtime *s)
 	s->pager.limit = s->options->local_pages;
 	s->pager.percent = s->options->limbo_percent;
 	s->pager.all_remote = !has(s->trace, TRACE_NEW);
-	s->recorded = s->options->recorded_limit && has(s->trace, TRACE_EVICT);
+	s->recorded = is_recorded(s->trace, s->options);
+	s->shards = s->recorded ? shards_of(s->trace) : 1;
 	s->windows = s->recorded && has(s->trace, TRACE_WINDOW);
 	s->pager.recycles = !s->staged;
 	s->pager.unused = left_unused;
@@ -299,8 +323,8 @@ static int set_up(struct runtime *s)
 	return pager_init(&s->pager);
 }
 
-int sim_run_runtime(const struct trace *trace, const struct sim_options *options,
-		    const struct prefetcher_ops *ops, struct sim_result *ret_result)
+static int run_shard(const struct trace *trace, const struct sim_options *options,
+		     const struct prefetcher_ops *ops, uint32_t shard, struct sim_result *result)
 {
 	struct runtime *s = calloc(1, sizeof(*s));
 	int err;
@@ -310,18 +334,31 @@ int sim_run_runtime(const struct trace *trace, const struct sim_options *options
 	s->trace = trace;
 	s->options = options;
 	s->ops = ops;
-	s->result = ret_result;
+	s->result = result;
+	s->shard = shard;
 	err = set_up(s);
 	if (!err)
 		err = replay(s);
-	ret_result->cells = s->cells.cells;
-	ret_result->ncells = s->cells.ncells;
-	ret_result->time_ns = s->now_ns - s->begin_ns;
-	sim_result_sum(ret_result);
-	ret_result->resident = ret_result->m.adds - ret_result->m.hits - ret_result->m.unused;
+	if (!err)
+		err = cells_add(&s->cells, result);
+	result->time_ns = s->now_ns - s->begin_ns;
 	pager_free(&s->pager);
+	free(s->cells.cells);
 	cells_free(&s->cells);
 	free(s->first);
 	free(s);
+	return err;
+}
+
+int sim_run_runtime(const struct trace *trace, const struct sim_options *options,
+		    const struct prefetcher_ops *ops, struct sim_result *ret_result)
+{
+	uint32_t shards = is_recorded(trace, options) ? shards_of(trace) : 1;
+	int err = 0;
+
+	for (uint32_t i = 0; i < shards && !err; i++)
+		err = run_shard(trace, options, ops, i, ret_result);
+	sim_result_sum(ret_result);
+	ret_result->resident = ret_result->m.adds - ret_result->m.hits - ret_result->m.unused;
 	return err;
 }

@@ -30,9 +30,10 @@ struct runtime {
 	struct window window[WINDOWS];
 	uint64_t born, now_ns, begin_ns;
 	uint32_t cell;
-	bool recorded; /* evictions are those of the trace */
-	bool windows;  /* and it tells when windows were begun */
-	uint64_t held; /* pages that the run had, with those in limbo */
+	bool recorded;          /* evictions are those of the trace */
+	uint32_t shard, shards; /* what it simulates, of how many */
+	bool windows;           /* and it tells when windows were begun */
+	uint64_t held;          /* pages that the run had, with those in limbo */
 	struct todo {
 		struct prefetch_plan plan; /* in pages of the region */
 		uint16_t region;

@@ -151,6 +151,10 @@ static int check_header(const char *path, const struct trace_header *h, uint64_t
 		return error_set(EINVAL,
 				 "%s: its records are said to begin at byte %lu, where they cannot",
 				 path, (unsigned long)at);
+	if (h->shards > TRACE_SHARDS)
+		return error_set(
+			EINVAL, "%s: recorded by %u fault threads, it says; no more than %d can be",
+			path, h->shards, TRACE_SHARDS);
 	if (h->n_regions > REGIONS_MAX || (h->n_regions && regions_end > bytes) ||
 	    (h->n_records && at > bytes) ||
 	    h->n_records > (bytes - (at < bytes ? at : bytes)) / sizeof(struct trace_record))

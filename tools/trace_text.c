@@ -26,6 +26,8 @@ void trace_write_text(FILE *out, const struct trace *trace)
 		"kind=%.8s page_shift=%u flags=%u footprint_pages=%" PRIu64 " local_pages=%" PRIu64
 		" dropped=%" PRIu64 "\n",
 		h->kind, h->page_shift, h->flags, h->footprint_pages, h->local_pages, h->dropped);
+	if (h->shards > 1)
+		fprintf(out, "shards=%u\n", h->shards);
 	for (uint32_t i = 0; i < h->n_regions; i++)
 		fprintf(out, "region,%u,%u,0x%" PRIx64 ",%" PRIu64 ",%s\n", trace->regions[i].id,
 			trace->regions[i].flags, trace->regions[i].first_vpn,
@@ -82,6 +84,8 @@ static bool header_value(struct trace_header *h, const char *key, const char *va
 		h->local_pages = number;
 	else if (!strcmp(key, "dropped"))
 		h->dropped = number;
+	else if (!strcmp(key, "shards") && number <= TRACE_SHARDS)
+		h->shards = (uint32_t)number;
 	else
 		return false;
 	return true;

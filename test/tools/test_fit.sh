@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A live run's trace, simulated with the policy it ran with, has the runtime's own hits and misses within 2 points: donors that
-# answer at once and others, markers and cache.
+# answer at once and others, markers and cache, one fault thread and two.
 # shellcheck source-path=SCRIPTDIR disable=SC1091,SC2154
 . "$(dirname "$0")/lib.sh"
 
@@ -55,5 +55,11 @@ for policy in stride readahead majority; do
 	expect 0 - "$leap" run --local 8M --fault-threads 1 --prefetch "$policy" --history-key stream --trace "$work/trace" -- \
 		sort -S 64M -o "$work/sorted" "$work/lines"
 	fit stream "$policy" --history-key stream
+done
+# two fault threads, each with stripes of its own
+for transport in loop tcp; do
+	expect 0 '!' "$leap" bench micro --size 320M --local 100M --transport $transport --op read --pattern seq,random \
+		--accesses 30000 --threads 2 --fault-threads 2 --prefetch adaptive --trace "$work/trace"
+	fit "two $transport" adaptive
 done
 summary

@@ -70,4 +70,12 @@ wait "$pid" 2>/dev/null
 text "$work/killed.lpt"
 check "does not say that it was cut off" test "$(count '^kind=FAULT page_shift=12 flags=43 ')" = 1
 check "has no records" test "$(count ',0,2$|,0,3$')" -gt 0
+# how many fault threads there were is kept, in both forms; no trace has thousands
+printf 'kind=FAULT shards=3\n0,0x1000,7,1,0,0\n' >"$work/shards.txt"
+expect 0 - "$leap" trace convert "$work/shards.txt" "$work/shards.lpt"
+text "$work/shards.lpt"
+check "the number of fault threads is lost" test "$(count '^shards=3$')" = 1
+printf '\377\377' | dd of="$work/shards.lpt" bs=1 seek=56 conv=notrunc status=none
+expect 1 'recorded by 65535 fault threads, it says; no more than 256' "$leap" trace convert --text "$work/shards.lpt" "$work/text"
+
 summary

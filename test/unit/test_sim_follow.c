@@ -188,12 +188,44 @@ static void test_staged(void **state)
 	check_staged(false);
 }
 
+/* Two fault threads: what one of them hears in between does not end what the other is at. */
+static void test_shards(void **state)
+{
+	const uint64_t other = TRACE_STRIPE;
+	struct sim_metrics m;
+
+	trace_init(&trace, "FAULT", 0);
+	trace.header.shards = 2;
+	assert_int_equal(trace_add_region(&trace, 1, FIRST, 2 * TRACE_STRIPE, "region"), 0);
+	for (uint64_t at = 0; at <= other; at += other) {
+		add(TRACE_NEW, at, PAGES, 0);
+		add(TRACE_EVICT, at, PAGES, 0);
+		add(TRACE_RETIRE, at, PAGES, 0);
+	}
+	touch(0, 0);
+	touch(other, 0);
+	add(TRACE_WINDOW, 5, 8, 0);
+	add(TRACE_ISSUE, 1, 4, 0);
+	add(TRACE_WINDOW, other + 5, 8, 0);
+	add(TRACE_ISSUE, 6, 3, 0);
+	add(TRACE_ISSUE, other + 1, 2, 0);
+	touch(5, TRACE_RECORD_MARKER);
+	touch(other + 7, 0);
+	add(TRACE_WINDOW, 9, 8, TRACE_RECORD_THERE);
+	add(TRACE_WINDOW, other + 8, 8, TRACE_RECORD_THERE);
+	m = end(false, 2 * PAGES);
+	assert_int_equal(m.adds, 9);
+	assert_int_equal(m.hits, 7);
+	assert_int_equal(m.misses, 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_marker),     cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_other_wish), cmocka_unit_test(test_limbo),
 		cmocka_unit_test(test_over_limit), cmocka_unit_test(test_staged),
+		cmocka_unit_test(test_shards),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
