@@ -61,7 +61,8 @@ struct shadow {
 };
 
 struct adaptive {
-	uint32_t live; /* candidate in charge */
+	uint32_t live;  /* candidate in charge */
+	bool announced; /* a scan: what is wasted because of that is not held against it */
 	uint32_t rival, rival_epochs;
 	uint32_t accesses; /* this epoch */
 	uint32_t dropped;  /* pages of the candidate in charge, this epoch */
@@ -175,7 +176,7 @@ static void handicap(struct adaptive *a)
 	excess = (int32_t)a->wasted - (int32_t)(a->used / WASTE_SHARE + a->expected);
 	for (uint32_t i = 0; i < CANDIDATES; i++)
 		a->shadow[i].handicap -= a->shadow[i].handicap / HANDICAP_KEPT;
-	if (excess > s->handicap)
+	if (excess > s->handicap && !a->announced)
 		s->handicap += (excess - s->handicap + 3) / 4;
 	a->used -= a->used / 16;
 	a->wasted -= a->wasted / 16;
@@ -310,7 +311,8 @@ static void hint(void *state, enum prefetch_hint hint)
 		prefetch_tell_hint(candidates[i], at(a, a->shadow[i].real_at), hint);
 		prefetch_tell_hint(candidates[i], at(a, a->shadow[i].at), hint);
 	}
-	if (hint == PREFETCH_HINT_SEQUENTIAL)
+	a->announced = hint == PREFETCH_HINT_SEQUENTIAL;
+	if (a->announced)
 		take_charge(a, FIRST);
 }
 

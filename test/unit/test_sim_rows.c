@@ -36,6 +36,8 @@ struct setting {
 	uint64_t accesses, seed;
 };
 
+static enum trace_advice advice; /* given at the start of every run */
+
 static const struct setting defaults = {false, false, ACCESSES, 1};
 static const struct setting paper = {true, true, ACCESSES, 1}; /* as its models have memory */
 
@@ -51,6 +53,7 @@ static struct row simulate(const struct trace *trace, const char *policy, const 
 		.policy = policy,
 		.cache = s->cache,
 		.beside = s->beside,
+		.advice = (uint8_t)advice,
 		.key = SIM_REGION,
 		.params = {32, 8, s->cache ? 8 : 512, false},
 		.local_pages = LOCAL,
@@ -286,6 +289,21 @@ static void test_bounds(void **state)
 	}
 }
 
+/* Where a scan is announced that is more than one, adaptive is what streams is: it does not shy away from their first windows. */
+static void test_announced(void **state)
+{
+	static const char *const patterns[] = {"mixed-strides", "noise-50", "alternating-4"};
+	advice = TRACE_ADVICE_SEQUENTIAL;
+	for (unsigned i = 0; i < 3; i++) {
+		struct row streams = row_of(patterns[i], "streams", &defaults);
+		struct row adaptive = row_of(patterns[i], "adaptive", &defaults);
+
+		assert_true(adaptive.coverage >= streams.coverage - 1);
+		assert_true(adaptive.accuracy >= streams.accuracy - 1);
+	}
+	advice = TRACE_ADVICE_NORMAL;
+}
+
 static void test_random(void **state)
 {
 	for (uint64_t seed = 1; seed < 7; seed++)
@@ -304,7 +322,8 @@ int main(void)
 		cmocka_unit_test(test_other_seeds),   cmocka_unit_test(test_longer),
 		cmocka_unit_test(test_rows_can_fail), cmocka_unit_test(test_csr),
 		cmocka_unit_test(test_margins),       cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_random),        cmocka_unit_test(test_second_model),
+		cmocka_unit_test(test_announced),     cmocka_unit_test(test_random),
+		cmocka_unit_test(test_second_model),
 	};
 
 	/* the heap keeps its pages from one run to the next, instead of having the kernel clear them again */
