@@ -13,11 +13,11 @@
 #include "libleap/util/parse.h"
 #include "tools/flags.h"
 #include "tools/generate.h"
+#include "tools/gnuplot.h"
 #include "tools/input.h"
-#include "tools/sim_print.h"
+#include "tools/sim_plot.h"
 #include "tools/tool.h"
 
-#define POLICIES_MAX     16
 #define DEFAULT_POLICIES "none,nextn,stride,readahead,majority,streams,adaptive,oracle"
 #define GENERATOR_LOCAL  4000 /* pages, as in the models that results are compared with */
 #define WINDOW_MARKER    512
@@ -35,6 +35,8 @@ struct arguments {
 	double min_coverage, min_accuracy;
 	unsigned below; /* runs that were */
 	struct json out;
+	const char *png; /* FILE or NULL */
+	struct sim_plot plot;
 };
 
 static const struct flag sim_flags[] = {
@@ -66,6 +68,8 @@ static const struct flag sim_flags[] = {
 	{"by", FLAG_REQUIRED, "WHAT", "figures by region or by thread, too"},
 	{"speed", FLAG_NONE, NULL, "show how fast it was simulated, by CPU time"},
 	{"json", FLAG_OPTIONAL, "FILE", "JSON instead of the table, or beside it into FILE"},
+	{"png", FLAG_REQUIRED, "FILE",
+	 "draw coverage against accuracy, and of one input window and trend over time"},
 	{"min-coverage", FLAG_REQUIRED, "PERCENT", "exit status 1 if a run covers less"},
 	{"min-accuracy", FLAG_REQUIRED, "PERCENT", "exit status 1 if a run is less accurate"},
 	{"list", FLAG_NONE, NULL, "show the generators and what they do"},
@@ -195,6 +199,8 @@ static int set(void *context, const char *name, const char *value)
 		a->speed = true;
 	else if (!strcmp(name, "json"))
 		a->json = value ? value : "-";
+	else if (!strcmp(name, "png"))
+		a->png = value;
 	else if (!strcmp(name, "min-coverage"))
 		return set_minimum(name, value, &a->min_coverage);
 	else if (!strcmp(name, "min-accuracy"))
@@ -249,8 +255,8 @@ static int run_policies(struct arguments *a, struct sim_report *report, struct s
 		struct sim_run *run = &runs[report->n];
 		double begin = seconds_now();
 
-		if (report->n == POLICIES_MAX)
-			return error_set(EINVAL, "--policy: at most %d policies", POLICIES_MAX);
+		if (report->n == SIM_RUNS_MAX)
+			return error_set(EINVAL, "--policy: at most %d policies", SIM_RUNS_MAX);
 		run->options = options;
 		run->options.policy = name;
 		if (!strncmp(name, "replay:", 7)) {
@@ -274,7 +280,7 @@ static int run_policies(struct arguments *a, struct sim_report *report, struct s
 
 static int simulate(struct arguments *a, const char *input)
 {
-	struct sim_run *runs = calloc(POLICIES_MAX, sizeof(*runs));
+	struct sim_run *runs = calloc(SIM_RUNS_MAX, sizeof(*runs));
 	char *names = strdup(a->policies);
 	struct trace trace = {0};
 	struct sim_report report = {
@@ -290,6 +296,8 @@ static int simulate(struct arguments *a, const char *input)
 		sim_print_json(&a->out, &report);
 	if (!err && (!a->json || strcmp(a->json, "-")))
 		sim_print_table(stdout, &report);
+	if (!err && a->png)
+		err = sim_plot_add(&a->plot, &report);
 	while (report.n)
 		sim_result_free(&runs[--report.n].result);
 	trace_free(&trace);
@@ -319,6 +327,8 @@ static int run_all(struct arguments *a, char **inputs, int n)
 	FILE *json = NULL;
 	int err, failed = 0;
 
+	if (a->png && gnuplot_check(a->png))
+		return tool_fail_last(EXIT_FAILED);
 	if (a->json) {
 		json = strcmp(a->json, "-") ? fopen(a->json, "we") : stdout;
 		if (!json)
@@ -327,6 +337,8 @@ static int run_all(struct arguments *a, char **inputs, int n)
 		a->out = (struct json){.out = json, .pretty = true};
 		json_open(&a->out, NULL, '[');
 	}
+	if (a->png && n == 1 && strcmp(inputs[0], ALL_GENERATORS))
+		a->options.samples = SIM_PLOT_SAMPLES;
 	err = simulate_all(a, inputs, n);
 	if (json)
 		json_close(&a->out, ']');
@@ -336,6 +348,10 @@ static int run_all(struct arguments *a, char **inputs, int n)
 		failed = fclose(json);
 	if (failed && !err)
 		err = error_set(EIO, "%s: cannot be written", a->json);
+	fflush(stdout); /* gnuplot may have something to say */
+	if (!err && a->png)
+		err = sim_plot_draw(&a->plot, a->png);
+	sim_plot_free(&a->plot);
 	if (err)
 		return tool_fail_last(EXIT_FAILED);
 	if (a->below)

@@ -45,6 +45,7 @@ struct sim_options {
 	const struct replay_future *future; /* of policy replay */
 	uint64_t local_pages, pool_pages;
 	uint64_t latency_ns, service_ns, think_ns;
+	uint32_t samples; /* of what the policy believes; 0: none are taken */
 };
 
 /* Of the run, or of the accesses of one region and thread. Pages count where they were asked for. */
@@ -66,6 +67,14 @@ struct sim_cell {
 	struct sim_metrics m;
 };
 
+/* What the instance that was asked last believes: prefetcher_ops.peek(). */
+struct sim_sample {
+	uint64_t access; /* so many were made */
+	uint64_t t_ns;   /* of the trace, since its first record */
+	int64_t trend;
+	uint32_t window;
+};
+
 struct sim_result {
 	struct sim_metrics m;
 	uint64_t accesses;
@@ -77,6 +86,8 @@ struct sim_result {
 	struct hist arrival;    /* from the page's arrival to the first touch; 0 if late */
 	struct sim_cell *cells; /* ncells, to be freed */
 	uint32_t ncells;
+	struct sim_sample *samples; /* nsamples: options.samples and the last, or fewer */
+	uint32_t nsamples;
 };
 
 #define SIM_ORACLE "oracle"

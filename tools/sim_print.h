@@ -6,6 +6,8 @@
 #include "tools/json.h"
 #include "tools/sim.h"
 
+#define SIM_RUNS_MAX 16 /* of an input */
+
 enum sim_by { SIM_BY_RUN, SIM_BY_REGION, SIM_BY_THREAD };
 
 struct sim_run {
@@ -17,7 +19,7 @@ struct sim_run {
 struct sim_report {
 	const char *input;
 	const struct trace *trace;
-	const struct sim_run *runs;
+	struct sim_run *runs;
 	unsigned n;
 	enum sim_by by;
 	bool speed; /* a row of how fast it was simulated */

@@ -8,6 +8,7 @@
 #include "tools/sim.h"
 #include "tools/sim_cells.h"
 #include "tools/sim_memory.h"
+#include "tools/sim_watch.h"
 
 #define WINDOWS        64  /* as many as the runtime keeps */
 #define ORACLE_HORIZON 512 /* accesses */
@@ -34,6 +35,7 @@ struct sim {
 	uint16_t last_region;
 	uint32_t last_thread, cell; /* the last record's */
 	bool begun;
+	struct sim_watch watch;
 	struct sim_result *result;
 };
 
@@ -198,6 +200,7 @@ static int tell(struct sim *s, const struct trace_record *r, struct prefetch_acc
 	access->page = r->vpn;
 	access->thread = r->tid;
 	access->write = r->op == TRACE_WRITE_FAULT || (r->flags & TRACE_RECORD_WRITE);
+	s->watch.asked = state;
 	history_access(state, access, &plan);
 	return execute(s, &plan, when_ns);
 }
@@ -337,9 +340,9 @@ static int look_ahead(struct sim *s, uint64_t i)
 	return 0;
 }
 
-static int replay(struct sim *s)
+static int replay_part(struct sim *s, uint64_t i, uint64_t end)
 {
-	for (uint64_t i = 0; i < s->trace->header.n_records; i++) {
+	for (; i < end; i++) {
 		const struct trace_record *r = &s->trace->records[i];
 		int err = 0;
 
@@ -366,6 +369,19 @@ static int replay(struct sim *s)
 			return err;
 	}
 	return 0;
+}
+
+static int replay(struct sim *s)
+{
+	int err = 0;
+
+	for (uint64_t i = 0, end; i < s->trace->header.n_records && !err; i = end) {
+		end = sim_watch_until(&s->watch, i);
+		err = replay_part(s, i, end);
+	}
+	if (!err)
+		sim_watch_end(&s->watch);
+	return err;
 }
 
 void sim_metrics_add(struct sim_metrics *sum, const struct sim_metrics *m)
@@ -425,6 +441,8 @@ int sim_run(const struct trace *trace, const struct sim_options *options,
 		goto free;
 	err = cells_init(&s->cells, s->ops, options);
 	if (!err)
+		err = sim_watch_init(&s->watch, trace, options, ret_result);
+	if (!err)
 		err = replay(s);
 	add_up(s);
 	cells_free(&s->cells);
@@ -441,4 +459,7 @@ void sim_result_free(struct sim_result *result)
 	free(result->cells);
 	result->cells = NULL;
 	result->ncells = 0;
+	free(result->samples);
+	result->samples = NULL;
+	result->nsamples = 0;
 }

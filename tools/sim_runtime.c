@@ -104,6 +104,7 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 	tell_unused(s);
 	if (!cells_hint(&s->cells, r->region, instance(s, s->cell)))
 		return;
+	s->watch.asked = instance(s, s->cell);
 	history_access(instance(s, s->cell), &access, ret_plan);
 	if (access.kind == PREFETCH_HIT || !window_clip(s, index, ret_plan))
 		ret_plan->count = 0;
@@ -243,6 +244,7 @@ static int replay(struct runtime *s)
 		bool changes = CHANGES & 1u << r->op;
 		int err = 0;
 
+		sim_watch_step(&s->watch, i);
 		s->record = r;
 		if (!i)
 			s->begin_ns = r->t_ns;
@@ -307,6 +309,9 @@ static int set_up(struct runtime *s)
 	for (uint32_t i = 0; i < s->trace->header.n_regions; i++)
 		s->first[(uint16_t)s->trace->regions[i].id] = s->trace->regions[i].first_vpn;
 	err = cells_init(&s->cells, s->ops, s->options);
+	s->watch.next = UINT64_MAX;
+	if (!err && !s->shard) /* one stands for all */
+		err = sim_watch_init(&s->watch, s->trace, s->options, s->result);
 	if (err)
 		return err;
 	s->staged = s->trace->header.flags & TRACE_STAGED;
@@ -339,6 +344,8 @@ static int run_shard(const struct trace *trace, const struct sim_options *option
 	err = set_up(s);
 	if (!err)
 		err = replay(s);
+	if (!err)
+		sim_watch_end(&s->watch);
 	if (!err)
 		err = cells_add(&s->cells, result);
 	result->time_ns = s->now_ns - s->begin_ns;

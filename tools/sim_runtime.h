@@ -6,6 +6,7 @@
 #include "tools/sim.h"
 #include "tools/sim_cells.h"
 #include "tools/sim_pager.h"
+#include "tools/sim_watch.h"
 
 #define WINDOWS     64
 #define FAULT_BATCH 64
@@ -50,6 +51,7 @@ struct runtime {
 	uint64_t issued; /* what the run could ask for of the pages that it wanted; 0: not known */
 	const struct trace_record *record; /* this one */
 	bool staged;                       /* markers come with their windows */
+	struct sim_watch watch;
 	struct sim_result *result;
 };
 

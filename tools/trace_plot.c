@@ -6,16 +6,17 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "libleap/error.h"
+#include "tools/gnuplot.h"
 #include "tools/trace_view.h"
 
 #define BLOCK_PAGES 512    /* of address space, left out or shown as a whole */
 #define POINTS_MAX  200000 /* of a colour; more are thinned out */
+#define WIDTH       1400
+#define HEIGHT      900
 
 enum colour { PREFETCHED, NEW, MISSED, HIT, COLOURS };
 
@@ -116,19 +117,7 @@ static void write_points(FILE *out, const struct trace *trace, enum colour colou
 	fprintf(out, "END\n");
 }
 
-/* In single quotes for gnuplot, where a quote is written twice. */
-static void write_quoted(FILE *out, const char *text)
-{
-	fputc('\'', out);
-	for (; *text; text++) {
-		if (*text == '\'')
-			fputc('\'', out);
-		fputc((unsigned char)*text < ' ' ? '?' : *text, out);
-	}
-	fputc('\'', out);
-}
-
-static void write_script(FILE *out, const char *name, const struct trace *trace, const char *png,
+static void write_script(FILE *out, const char *name, const struct trace *trace,
 			 const uint64_t *blocks, size_t nblocks)
 {
 	uint64_t points[COLOURS];
@@ -138,10 +127,8 @@ static void write_script(FILE *out, const char *name, const struct trace *trace,
 	for (int c = 0; c < COLOURS; c++)
 		if (points[c])
 			write_points(out, trace, (enum colour)c, points[c], blocks, nblocks);
-	fprintf(out, "set terminal pngcairo size 1400,900 noenhanced\nset output ");
-	write_quoted(out, png);
-	fprintf(out, "\nset title ");
-	write_quoted(out, name);
+	fprintf(out, "set title ");
+	gnuplot_text(out, name);
 	fprintf(out,
 		"\nset xlabel '%s'\nset ylabel 'page (what nothing touches is left out)'\n"
 		"set key outside below\nset grid\nset xrange [0:*]\nset yrange [0:*]\nplot ",
@@ -163,29 +150,17 @@ int trace_plot(const char *name, const struct trace *trace, const char *png)
 {
 	size_t nblocks = 0;
 	uint64_t *blocks = find_blocks(trace, &nblocks);
-	FILE *gnuplot;
-	int status;
+	FILE *script;
+	int err;
 
 	if (!blocks)
 		return error_set(ENOMEM, "no memory for a picture of %s", name);
-	if (!nblocks) {
-		free(blocks);
-		return error_set(EINVAL, "%s: there is nothing in it to draw", name);
+	err = nblocks ? gnuplot_open(png, WIDTH, HEIGHT, &script)
+		      : error_set(EINVAL, "%s: there is nothing in it to draw", name);
+	if (!err) {
+		write_script(script, name, trace, blocks, nblocks);
+		err = gnuplot_close(script, png);
 	}
-	signal(SIGPIPE, SIG_IGN); /* it may not be there */
-	gnuplot = popen("exec gnuplot", "we");
-	if (!gnuplot) {
-		free(blocks);
-		return error_set(errno, "gnuplot cannot be started (%s)", strerror(errno));
-	}
-	write_script(gnuplot, name, trace, png, blocks, nblocks);
 	free(blocks);
-	status = pclose(gnuplot);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return error_set(ENOENT,
-				 "gnuplot is not there, which draws the picture; install it "
-				 "(Debian: gnuplot-nox)");
-	if (status)
-		return error_set(EIO, "gnuplot could not draw %s (see above)", png);
-	return 0;
+	return err;
 }

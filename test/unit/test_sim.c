@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/prefetch/ libleap/error.c libleap/util/fmt.c libleap/util/hist.c tools/sim_run.c tools/sim_runtime.c tools/sim_plan.c tools/sim_windows.c tools/sim_pager.c tools/sim_memory.c tools/sim_cells.c tools/sim_released.c tools/generate.c tools/trace_file.c tools/trace_text.c */
+/* links: libleap/prefetch/ libleap/error.c libleap/util/fmt.c libleap/util/hist.c tools/sim_run.c tools/sim_runtime.c tools/sim_plan.c tools/sim_windows.c tools/sim_pager.c tools/sim_memory.c tools/sim_cells.c tools/sim_watch.c tools/sim_released.c tools/generate.c tools/trace_file.c tools/trace_text.c */
 /*
  * The simulator against what can be said without it: pure LRU, the bounds of a window, conservation, a
  * prefetcher that knows the future, the paper's model; and the shipped majority policy inside it.

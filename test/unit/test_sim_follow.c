@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/prefetch/ libleap/error.c libleap/util/fmt.c libleap/util/hist.c tools/sim_run.c tools/sim_runtime.c tools/sim_plan.c tools/sim_windows.c tools/sim_pager.c tools/sim_memory.c tools/sim_cells.c tools/sim_released.c tools/generate.c tools/trace_file.c tools/trace_text.c */
+/* links: libleap/prefetch/ libleap/error.c libleap/util/fmt.c libleap/util/hist.c tools/sim_run.c tools/sim_runtime.c tools/sim_plan.c tools/sim_windows.c tools/sim_pager.c tools/sim_memory.c tools/sim_cells.c tools/sim_watch.c tools/sim_released.c tools/generate.c tools/trace_file.c tools/trace_text.c */
 /*
  * The model of the runtime on what other threads, busy extents and a lack of room did to a run: small traces of policy
  * nextn, which wants the 8 pages behind each miss.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/prefetch/ libleap/error.c libleap/util/fmt.c libleap/util/hist.c tools/sim_run.c tools/sim_runtime.c tools/sim_plan.c tools/sim_windows.c tools/sim_pager.c tools/sim_memory.c tools/sim_cells.c tools/sim_released.c tools/generate.c tools/trace_file.c tools/trace_text.c */
+/* links: libleap/prefetch/ libleap/error.c libleap/util/fmt.c libleap/util/hist.c tools/sim_run.c tools/sim_runtime.c tools/sim_plan.c tools/sim_windows.c tools/sim_pager.c tools/sim_memory.c tools/sim_cells.c tools/sim_watch.c tools/sim_released.c tools/generate.c tools/trace_file.c tools/trace_text.c */
 /*
  * The table of docs/policies.md: on every generator `adaptive` is about as good as the best of the policies it could
  * be replaced by, and better than the paper's by the margins that can be had at all.
