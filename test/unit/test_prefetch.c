@@ -332,6 +332,7 @@ static void test_no_trend_is_not_followed(void **state)
 	assert_int_equal(majority_newest(m, 0), 10);
 	assert_int_equal(majority_trend(m), NONE);
 	assert_int_equal(window.count, 0);
+	free(m);
 }
 
 /* Plans stay inside the address space. */
