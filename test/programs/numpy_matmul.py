@@ -9,7 +9,7 @@ MATMUL = pathlib.Path(__file__).resolve().parent / "matmul_main.py"
 
 class Program(Batch):
     name = "numpy_matmul"
-    sizes = {"small": 2100, "full": 6720}
+    sizes = {"tiny": 900, "small": 2100, "full": 6720}
     environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
     def describe(self):

@@ -5,7 +5,7 @@ from common import MIB, Batch, source_archive
 
 class Program(Batch):
     name = "zstd"
-    sizes = {"small": 3 * MIB, "full": 200 * MIB}
+    sizes = {"tiny": MIB, "small": 3 * MIB, "full": 200 * MIB}
 
     def describe(self):
         return "zstd -19 --long=27 of %d MiB of the sources' tar" % (self.settings.pick(self.sizes) // MIB)
