@@ -168,7 +168,6 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 	struct window *w = window_find(&shard->windows, region, index);
 	struct prefetch_plan window;
 	struct prefetch_access access = {
-		.kind = PREFETCH_MARKER,
 		.page = vpn(region, index),
 		.thread = thread,
 		.write = write,
@@ -179,10 +178,7 @@ bool plan_marker(struct shard *shard, struct leap_region *region, size_t index, 
 		return false;
 	window = w->plan;
 	window.start += vpn(region, 0);
-	access.credit = window.count;
-	access.delta = window.delta;
-	access.frontier = prefetch_nth(&window, window.count - 1);
-	access.window = &window;
+	prefetch_set_marker(&access, &window);
 	access.age_ns = shard->fault_ns - w->planned_ns;
 	access.late = page_state(&region->pages[index]) == PAGE_FILLING;
 	shard->count.markers++;

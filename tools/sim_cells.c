@@ -32,7 +32,6 @@ bool bounds_clip(struct sim_bounds bounds, struct prefetch_plan *plan)
 }
 
 #define INDEX_START   64
-#define REGIONS       65536
 #define SMALL_REGIONS UINT64_MAX /* key of what they have together */
 
 static int no_memory(void)
@@ -48,10 +47,10 @@ int cells_init(struct sim_cells *c, const struct prefetcher_ops *ops,
 	c->options = options;
 	c->index_size = INDEX_START;
 	c->index = calloc(c->index_size, sizeof(*c->index));
-	c->advice = malloc(REGIONS);
+	c->advice = malloc(SIM_REGIONS);
 	if (!c->index || !c->advice)
 		return no_memory();
-	memset(c->advice, options->advice, REGIONS);
+	memset(c->advice, options->advice, SIM_REGIONS);
 	return 0;
 }
 

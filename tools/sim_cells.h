@@ -11,6 +11,8 @@
 #include "libleap/prefetch/history.h"
 #include "tools/sim.h"
 
+#define SIM_REGIONS 65536 /* numbers that records have for them */
+
 struct sim_bounds {
 	uint64_t first, end; /* pages of a region */
 };

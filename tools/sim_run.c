@@ -207,7 +207,7 @@ static int tell(struct sim *s, const struct trace_record *r, struct prefetch_acc
 
 static int touch_marker(struct sim *s, const struct trace_record *r, uint32_t index)
 {
-	struct prefetch_access access = {.kind = PREFETCH_MARKER};
+	struct prefetch_access access = {0};
 	struct window w = {0};
 
 	for (int i = 0; i < WINDOWS && !w.marker; i++)
@@ -216,10 +216,7 @@ static int touch_marker(struct sim *s, const struct trace_record *r, uint32_t in
 	forget_marker(s, index);
 	if (!w.marker)
 		return 0;
-	access.credit = w.plan.count;
-	access.delta = w.plan.delta;
-	access.frontier = prefetch_nth(&w.plan, w.plan.count - 1);
-	access.window = &w.plan;
+	prefetch_set_marker(&access, &w.plan);
 	access.age_ns = s->now_ns - w.planned_ns;
 	access.late = node_at(s, index)->ready_ns > s->now_ns;
 	return tell(s, r, &access, s->cells.instances[w.instance], s->now_ns);

@@ -19,7 +19,6 @@
 #include "libleap/error.h"
 #include "tools/sim_runtime.h"
 
-#define REGIONS 65536
 #define CHANGES                                                                      \
 	(1u << TRACE_NEW | 1u << TRACE_DROP | 1u << TRACE_HINT | 1u << TRACE_ISSUE | \
 	 1u << TRACE_EVICT | 1u << TRACE_RETIRE | 1u << TRACE_RESCUE)
@@ -89,11 +88,7 @@ static void consult(struct runtime *s, const struct trace_record *r, struct plac
 		if (!window_credit(s, r->region, at, &w))
 			return;
 		w.plan.start += s->first[r->region];
-		access.kind = PREFETCH_MARKER;
-		access.credit = w.plan.count;
-		access.delta = w.plan.delta;
-		access.frontier = prefetch_nth(&w.plan, w.plan.count - 1);
-		access.window = &w.plan;
+		prefetch_set_marker(&access, &w.plan);
 		access.age_ns = r->t_ns - w.born_ns;
 		access.late = r->op == TRACE_LATE_HIT;
 	} else if (e->prefetched & at.bit) {
@@ -303,7 +298,7 @@ static int set_up(struct runtime *s)
 
 	if (!s->ops)
 		return error_set(EINVAL, "the model of the runtime has no oracle");
-	s->first = calloc(REGIONS, sizeof(*s->first));
+	s->first = calloc(SIM_REGIONS, sizeof(*s->first));
 	if (!s->first)
 		return error_set(ENOMEM, "no memory for the simulator");
 	for (uint32_t i = 0; i < s->trace->header.n_regions; i++)

@@ -79,18 +79,13 @@ static const struct prefetch_params shadow_params = {
 	.window_max = SHADOW_WINDOW,
 };
 
-static size_t aligned(size_t bytes)
-{
-	return (bytes + 15) / 16 * 16;
-}
-
 static size_t state_bytes(const struct prefetch_params *params)
 {
-	size_t bytes = aligned(sizeof(struct adaptive));
+	size_t bytes = prefetch_aligned(sizeof(struct adaptive));
 
 	for (uint32_t i = 0; i < CANDIDATES; i++)
-		bytes += aligned(candidates[i]->state_bytes(&shadow_params)) +
-			 aligned(candidates[i]->state_bytes(params));
+		bytes += prefetch_aligned(candidates[i]->state_bytes(&shadow_params)) +
+			 prefetch_aligned(candidates[i]->state_bytes(params));
 	return bytes;
 }
 
@@ -103,14 +98,14 @@ static int place(struct adaptive *a, uint32_t i, const struct prefetch_params *p
 		 size_t *where, uint32_t *ret_at)
 {
 	*ret_at = (uint32_t)*where;
-	*where += aligned(candidates[i]->state_bytes(params));
+	*where += prefetch_aligned(candidates[i]->state_bytes(params));
 	return candidates[i]->init(at(a, *ret_at), params);
 }
 
 static int init(void *state, const struct prefetch_params *params)
 {
 	struct adaptive *a = state;
-	size_t where = aligned(sizeof(*a));
+	size_t where = prefetch_aligned(sizeof(*a));
 	int err = 0;
 
 	a->live = FIRST;
@@ -201,9 +196,7 @@ static void compare(struct adaptive *a)
 
 		if (i == SMALL)
 			gain = gain * SMALL_WORTH / 8;
-		gain -= (int32_t)s->brought;
-
-		s->benefit = s->benefit / 2 + gain;
+		s->benefit = s->benefit / 2 + gain - (int32_t)s->brought;
 		s->hits = s->brought = 0;
 		if (worth(a, i) >= worth(a, best))
 			best = i;

@@ -28,14 +28,9 @@ struct history {
 	enum prefetch_hint hint;
 };
 
-static size_t aligned(size_t bytes)
-{
-	return (bytes + 15) / 16 * 16;
-}
-
 static struct by_stream *streams(struct history *h)
 {
-	return (struct by_stream *)((char *)h + aligned(sizeof(*h)));
+	return (struct by_stream *)((char *)h + prefetch_aligned(sizeof(*h)));
 }
 
 static void *instance(const struct history *h, uint32_t i)
@@ -45,15 +40,16 @@ static void *instance(const struct history *h, uint32_t i)
 
 static size_t first_of(bool by_stream)
 {
-	return aligned(sizeof(struct history)) +
-	       (by_stream ? aligned(sizeof(struct by_stream)) : 0);
+	return prefetch_aligned(sizeof(struct history)) +
+	       (by_stream ? prefetch_aligned(sizeof(struct by_stream)) : 0);
 }
 
 size_t history_bytes(const struct prefetcher_ops *ops, const struct prefetch_params *params,
 		     bool by_stream)
 {
 	by_stream &= !ops->whole;
-	return first_of(by_stream) + (by_stream ? STREAMS : 1) * aligned(ops->state_bytes(params));
+	return first_of(by_stream) +
+	       (by_stream ? STREAMS : 1) * prefetch_aligned(ops->state_bytes(params));
 }
 
 bool history_is_small(const struct prefetcher_ops *ops, const struct prefetch_params *params,
@@ -74,7 +70,7 @@ int history_init(struct history *h, const struct prefetcher_ops *ops,
 	h->params = *params;
 	h->by_stream = by_stream && !ops->whole;
 	h->first = first_of(h->by_stream);
-	h->bytes = aligned(ops->state_bytes(params));
+	h->bytes = prefetch_aligned(ops->state_bytes(params));
 	if (h->by_stream)
 		stream_table_init(&streams(h)->table);
 	err = ops->init(instance(h, 0), params); /* of all, as far as errors go */

@@ -78,6 +78,17 @@ struct prefetch_access {
 	bool write;
 };
 
+/* The window's marker was touched. The page is the caller's to set. */
+static inline void prefetch_set_marker(struct prefetch_access *access,
+				       const struct prefetch_plan *window)
+{
+	access->kind = PREFETCH_MARKER;
+	access->credit = window->count;
+	access->delta = window->delta;
+	access->frontier = prefetch_nth(window, window->count - 1);
+	access->window = window;
+}
+
 struct replay_future;
 
 /* What an instance serves. */
@@ -134,6 +145,12 @@ static inline void prefetch_tell_hint(const struct prefetcher_ops *ops, void *st
 extern const struct prefetcher_ops prefetcher_none, prefetcher_nextn, prefetcher_stride,
 	prefetcher_readahead, prefetcher_vma_readahead, prefetcher_majority, prefetcher_streams,
 	prefetcher_adaptive, prefetcher_replay;
+
+/* States that lie behind each other: room for one of so many bytes. */
+static inline size_t prefetch_aligned(size_t bytes)
+{
+	return (bytes + 15) / 16 * 16;
+}
 
 /* NULL when there is none of that name. What stands behind a ':' is not looked at (replay:FILE, see policy.h). */
 const struct prefetcher_ops *prefetcher_find(const char *name);

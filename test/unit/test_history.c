@@ -96,15 +96,9 @@ static struct noted *tell(struct history *h, enum prefetch_kind kind, uint64_t p
 static struct noted *marker(struct history *h, const struct prefetch_plan *window,
 			    struct prefetch_plan *ret_plan)
 {
-	struct prefetch_access a = {
-		.kind = PREFETCH_MARKER,
-		.page = prefetch_nth(window, window->count / 2),
-		.credit = window->count,
-		.delta = window->delta,
-		.frontier = prefetch_nth(window, window->count - 1),
-		.window = window,
-	};
+	struct prefetch_access a = {.page = prefetch_nth(window, window->count / 2)};
 
+	prefetch_set_marker(&a, window);
 	*ret_plan = (struct prefetch_plan){0};
 	heard = NULL;
 	history_access(h, &a, ret_plan);

@@ -79,15 +79,9 @@ static void hits(uint64_t page, int64_t step, int n)
 /* The marker in the middle of the window is touched. */
 static struct prefetch_plan marker(const struct prefetch_plan *window)
 {
-	struct prefetch_access access = {
-		.kind = PREFETCH_MARKER,
-		.page = prefetch_nth(window, window->count / 2),
-		.credit = window->count,
-		.delta = window->delta,
-		.frontier = prefetch_nth(window, window->count - 1),
-		.window = window,
-	};
+	struct prefetch_access access = {.page = prefetch_nth(window, window->count / 2)};
 
+	prefetch_set_marker(&access, window);
 	return ask(&access);
 }
 
