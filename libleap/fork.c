@@ -27,6 +27,7 @@
 #include "libleap/uffd/anchor.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/mem.h"
+#include "libleap/util/proc.h"
 
 static struct lock_app fork_saved;
 
@@ -234,6 +235,7 @@ void runtime_fork_child(struct leap *leap)
 	stack_fork_child();
 	anchor_forked();
 	stats_scratch_reset();
+	proc_forked();
 	leap->forked = true;
 	leap->start_ns = clock_ns();
 	err = remake(leap);

@@ -15,10 +15,9 @@
 #include "libleap/log.h"
 #include "libleap/session.h"
 #include "libleap/util/fmt.h"
+#include "libleap/util/proc.h"
 
 #define TICK_MS     100
-#define SOON_MS     5
-#define SOON_TICKS  10
 #define SOON_MS     5
 #define SOON_TICKS  10
 #define REQUEST_MAX 4500
@@ -165,16 +164,6 @@ static void publish_donors(struct leap *leap, struct stats_page *page)
 	lock_release(&donors->lock);
 }
 
-static void program_of(char *buf, size_t size)
-{
-	long fd = sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/self/comm", O_RDONLY | O_CLOEXEC));
-	long n = fd < 0 ? 0 : sys_ret(syscall(SYS_read, (int)fd, buf, size - 1));
-
-	if (fd >= 0)
-		sys_close((int)fd);
-	buf[n > 0 ? n - 1 : 0] = 0;
-}
-
 void control_publish(struct leap *leap)
 {
 	static const char *const frontends[] = {"auto", "busy", "block", "inline"};
@@ -190,7 +179,7 @@ void control_publish(struct leap *leap)
 	page->stats = st;
 	page->start_ns = leap->start_ns;
 	page->update_ns = clock_ns();
-	program_of(page->program, sizeof(page->program));
+	proc_program(page->program, sizeof(page->program));
 	fmt_print(page->frontend, sizeof(page->frontend), "%s", frontends[leap->frontend]);
 	fmt_print(page->mover, sizeof(page->mover), "%s", leap->can_move ? "move" : "wp");
 	fmt_print(page->prefetch, sizeof(page->prefetch), "%.*s",

@@ -21,6 +21,7 @@
 #include "libleap/util/fmt.h"
 #include "libleap/util/hash.h"
 #include "libleap/util/mem.h"
+#include "libleap/util/proc.h"
 
 __thread int runtime_depth __attribute__((tls_model("initial-exec")));
 struct leap *sessions;
@@ -93,12 +94,9 @@ void shards_unlock_all(struct leap *leap)
 uint64_t available_bytes(void)
 {
 	char text[2048], *at;
-	long fd = sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/meminfo", O_RDONLY | O_CLOEXEC));
-	long n = fd < 0 ? 0 : sys_ret(syscall(SYS_read, (int)fd, text, sizeof(text) - 1));
+	long n = proc_read(PROC_MEMINFO, text, sizeof(text) - 1, 0);
 	uint64_t kib = 0;
 
-	if (fd >= 0)
-		sys_close((int)fd);
 	text[n > 0 ? n : 0] = 0;
 	at = strstr(text, "MemAvailable:");
 	if (!at)
@@ -138,16 +136,6 @@ static int choose_mover(struct leap *leap)
 	return 0;
 }
 
-static void program_name(char *buf, size_t size)
-{
-	long fd = sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/self/comm", O_RDONLY | O_CLOEXEC));
-	long n = fd < 0 ? 0 : sys_ret(syscall(SYS_read, (int)fd, buf, size - 1));
-
-	if (fd >= 0)
-		sys_close((int)fd);
-	buf[n > 0 ? n - 1 : 0] = 0; /* ends with a newline */
-}
-
 static void set_params(struct leap *leap)
 {
 	struct transport_params *p = &leap->donors.params;
@@ -160,7 +148,7 @@ static void set_params(struct leap *leap)
 	p->rdma_device = leap->config.rdma_device;
 	syscall(SYS_getrandom, p->client_id, sizeof(p->client_id), 0);
 	leap->donors.random = p->client_id[0] | 1;
-	program_name(name, sizeof(name));
+	proc_program(name, sizeof(name));
 	fmt_print(leap->donors.client_name, sizeof(leap->donors.client_name), "%s[%d]", name,
 		  (int)getpid());
 	p->client_name = leap->donors.client_name;
@@ -275,6 +263,7 @@ static void free_session(struct leap *leap)
 	mem_unmap(leap->shards, leap->nshards * sizeof(*leap->shards));
 	mem_unmap(leap->regions, leap->regions_cap * sizeof(*leap->regions));
 	fd_close(leap->keeper_fd);
+	proc_close();
 	mem_unmap(leap, sizeof(*leap));
 }
 
@@ -330,6 +319,7 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 	runtime_enter();
 	leap->config = *config;
 	leap->keeper_fd = leap->ctl_fd = -1;
+	proc_open();
 	leap->start_ns = clock_ns();
 	lock_init(&leap->lock, LOCK_RANK_SESSION, 0);
 	lock_init(&leap->donors.join, LOCK_RANK_JOIN, 0);

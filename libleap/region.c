@@ -124,11 +124,11 @@ static struct leap_region *new_region(struct leap *leap, char *addr, size_t npag
  * Which of n pages have content. A page taken for absent would be dropped with the eviction of its neighbours, so
  * mincore(), which does not see pages that are swapped out, serves only where /proc is not mounted.
  */
-static void find_content(int fd, const char *addr, size_t n, bool *ret_there)
+static void find_content(const char *addr, size_t n, bool *ret_there)
 {
 	unsigned char core[CONTENT_PAGES];
 
-	if (fd >= 0 && !content_find(fd, addr, n, ret_there))
+	if (!content_find(addr, n, ret_there))
 		return;
 	memset(core, 0, sizeof(core));
 	syscall(SYS_mincore, addr, n << LEAP_PAGE_SHIFT, core);
@@ -160,20 +160,17 @@ static int scan_content(struct leap_region *r, uintptr_t from, uintptr_t to)
 	struct shard *shard = region_shard(r, first);
 	bool there[CONTENT_PAGES];
 	int64_t held = 0;
-	int fd = content_open();
 
 	while (first < end) {
 		size_t n = end - first < CONTENT_PAGES ? end - first : CONTENT_PAGES;
 
-		find_content(fd, region_page_addr(r, first), n, there);
+		find_content(region_page_addr(r, first), n, there);
 		for (size_t i = 0, run; i < n; i += run ? run : 1) {
 			run = take_over(shard, r, first + i, there + i, n - i);
 			held += (int64_t)run;
 		}
 		first += n;
 	}
-	if (fd >= 0)
-		sys_close(fd);
 	budget_add(r->leap, held, 0);
 	return 0;
 }

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* content.c - see content.h. */
 #include <errno.h>
-#include <fcntl.h>
 
 #include "libleap/uffd/content.h"
+#include "libleap/util/proc.h"
 #include "libleap/util/sys.h"
 
 #define PAGEMAP_CONTENT (3ull << 62) /* present, or swapped out */
 
-int content_open(void)
-{
-	return (int)sys_ret(
-		syscall(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-}
-
-int content_find(int fd, const void *addr, size_t n, bool *ret_there)
+int content_find(const void *addr, size_t n, bool *ret_there)
 {
 	uint64_t entry[CONTENT_PAGES];
 	size_t bytes = n * sizeof(entry[0]);
 	off_t at = (off_t)(((uintptr_t)addr >> LEAP_PAGE_SHIFT) * sizeof(entry[0]));
-	long r = sys_ret(syscall(SYS_pread64, fd, entry, bytes, at));
+	long r = proc_read(PROC_PAGEMAP, entry, bytes, at);
 
 	if (r != (long)bytes)
 		return r < 0 ? (int)r : -EIO;

@@ -12,9 +12,7 @@
 
 #define CONTENT_PAGES 512 /* most that are asked about at once */
 
-/* A descriptor to ask with, for this process only; -errno where /proc is not mounted. */
-int content_open(void);
-/* Answers for n <= CONTENT_PAGES pages from addr on; 0 or -errno. */
-int content_find(int fd, const void *addr, size_t n, bool *ret_there);
+/* Answers for n <= CONTENT_PAGES pages from addr on; 0 or -errno (where /proc is not mounted). Opens nothing (proc.h). */
+int content_find(const void *addr, size_t n, bool *ret_there);
 
 #endif

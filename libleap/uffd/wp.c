@@ -32,16 +32,12 @@ static bool copy_page(struct shard *shard, char *frame, char *src)
  */
 static uint64_t dropped_before(const char *addr, unsigned n)
 {
-	int fd = content_open();
 	bool there[EXTENT_PAGES];
 	uint64_t mask = 0;
 
-	if (fd < 0)
-		return 0;
-	if (!content_find(fd, addr, n, there))
+	if (!content_find(addr, n, there))
 		for (unsigned i = 0; i < n; i++)
 			mask |= there[i] ? 0 : 1ull << i;
-	sys_close(fd);
 	return mask;
 }
 

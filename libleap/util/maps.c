@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* maps.c - see maps.h. Lines are read in pieces into the stack; paths behind the inode are skipped. */
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "libleap/util/maps.h"
+#include "libleap/util/proc.h"
 #include "libleap/util/sys.h"
 
 struct reader {
-	int fd;
+	off_t offset;
 	size_t at, end;
 	char buf[4096];
 };
@@ -18,10 +18,11 @@ struct reader {
 static int next(struct reader *r)
 {
 	if (r->at == r->end) {
-		long n = sys_ret(syscall(SYS_read, r->fd, r->buf, sizeof(r->buf)));
+		long n = proc_read(PROC_MAPS, r->buf, sizeof(r->buf), r->offset);
 
 		if (n <= 0)
 			return -1;
+		r->offset += n;
 		r->at = 0;
 		r->end = (size_t)n;
 	}
@@ -73,12 +74,11 @@ static bool line(struct reader *r, uint64_t *start, uint64_t *end, bool *plain)
 int maps_private_anonymous(const void *addr, size_t len)
 {
 	uint64_t at = (uintptr_t)addr, stop = at + len, start, end;
-	struct reader r = {.at = 0, .end = 0};
+	struct reader r = {.offset = 0};
 	bool plain;
 
-	r.fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC));
-	if (r.fd < 0)
-		return r.fd;
+	if (proc_fd(PROC_MAPS) < 0)
+		return proc_fd(PROC_MAPS);
 	while (at < stop && line(&r, &start, &end, &plain)) {
 		if (end <= at)
 			continue;
@@ -86,6 +86,5 @@ int maps_private_anonymous(const void *addr, size_t len)
 			break;
 		at = end;
 	}
-	sys_close(r.fd);
 	return at >= stop;
 }
