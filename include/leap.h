@@ -79,10 +79,12 @@ int leap_close(struct leap *leap);
 /* Maps a new zeroed region of bytes (rounded up to pages). Freed by leap_region_destroy(). */
 int leap_region_create(struct leap *leap, size_t bytes, struct leap_region **ret_region);
 /* Takes over existing private anonymous read-write memory with its content; the memory remains the
- * caller's. -EINVAL: not aligned, or not such memory; -EBUSY: managed already. */
+ * caller's. -EINVAL: not aligned, or not such memory; -EBUSY: a part of it is managed already, by this session or
+ * another. */
 int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_region **ret_region);
 /* A created region is unmapped. An adopted one first comes home whole and is then plain memory again
- * (-EIO: a page is lost; the region stays). No other thread may touch a created region any more. */
+ * (-ENOMEM: the limit does not allow its content, -EIO: a page is lost; the region stays); parts that the caller unmapped
+ * meanwhile are forgotten. Its pins end with it. No other thread may touch a created region any more. */
 int leap_region_destroy(struct leap_region *region);
 void *leap_region_addr(const struct leap_region *region);
 size_t leap_region_bytes(const struct leap_region *region);

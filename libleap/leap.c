@@ -251,6 +251,26 @@ struct leap_region *sessions_find_region(const void *addr)
 	return r;
 }
 
+bool sessions_hold_range(struct leap *leap, const void *addr, size_t bytes)
+{
+	bool found = false;
+
+	lock_acquire(&sessions_lock);
+	for (struct leap *other = sessions; other && !found; other = other->next) {
+		if (other == leap)
+			continue;
+		lock_acquire(&other->lock);
+		found = region_overlaps(other, addr, bytes);
+		lock_release(&other->lock);
+	}
+	return found;
+}
+
+void sessions_let_go(void)
+{
+	lock_release(&sessions_lock);
+}
+
 static void free_session(struct leap *leap)
 {
 	stop_threads(leap);

@@ -54,6 +54,13 @@ struct leap_region *region_find(struct leap *leap, const void *addr)
 	return leap->regions[at];
 }
 
+bool region_overlaps(struct leap *leap, const void *addr, size_t bytes)
+{
+	uint32_t at = position(leap, addr);
+
+	return at < leap->nregions && leap->regions[at]->addr < (const char *)addr + bytes;
+}
+
 /* SESSION and all shard locks held. */
 static int list_insert(struct leap *leap, struct leap_region *r)
 {
@@ -266,6 +273,33 @@ static bool any_armed(const struct leap_region *r)
 	return false;
 }
 
+/* Puts the region into the list, unless a part of it is managed already. Takes the SESSION lock and keeps it. */
+static int enlist(struct leap *leap, struct leap_region *r)
+{
+	size_t bytes = r->npages << LEAP_PAGE_SHIFT;
+	bool taken;
+	int err;
+
+	/* no other session and no other thread can take the range between the look and the entry */
+	taken = sessions_hold_range(leap, r->addr, bytes);
+	lock_acquire(&leap->lock);
+	taken = taken || region_overlaps(leap, r->addr, bytes);
+	shards_lock_all(leap);
+	r->id = leap->next_region_id++;
+	err = taken ? -EBUSY : list_insert(leap, r);
+	shards_unlock_all(leap);
+	sessions_let_go();
+	if (taken)
+		error_set(
+			EBUSY,
+			"a part of the %zu bytes at %p is managed already: destroy the region that "
+			"has it first",
+			bytes, (void *)r->addr);
+	else if (err)
+		error_set(-err, "no memory for the list of regions");
+	return err;
+}
+
 /* Puts the region into the list and registers it if need be. A range of the program that was registered in part
  * stays in the list on failure: pages of it may be remote already. */
 static int publish(struct leap *leap, struct leap_region *r)
@@ -275,11 +309,7 @@ static int publish(struct leap *leap, struct leap_region *r)
 
 	stack_note_managed(r->addr, r->npages << LEAP_PAGE_SHIFT);
 	lock_app_enter(&saved);
-	lock_acquire(&leap->lock);
-	shards_lock_all(leap);
-	r->id = leap->next_region_id++;
-	err = list_insert(leap, r);
-	shards_unlock_all(leap);
+	err = enlist(leap, r);
 	if (err)
 		goto unlock;
 	recorder_region(leap, r);
@@ -316,7 +346,7 @@ static int create(struct leap *leap, size_t bytes, bool reserved, struct leap_re
 	char *raw, *addr;
 	int err = 0;
 
-	if (!bytes || len < bytes)
+	if (!bytes || len < bytes || len + slack < len)
 		return error_set(EINVAL, "a region of %zu bytes cannot be", bytes);
 	raw = sys_mmap(NULL, len + slack, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &err);
@@ -378,14 +408,10 @@ int leap_region_adopt(struct leap *leap, void *addr, size_t bytes, struct leap_r
 	if ((uintptr_t)addr & LEAP_PAGE_MASK || bytes & LEAP_PAGE_MASK || !bytes)
 		return error_set(EINVAL, "leap_region_adopt: %p and %zu must be multiples of 4096",
 				 addr, bytes);
+	if ((uintptr_t)addr + bytes < bytes)
+		return error_set(EINVAL, "leap_region_adopt: %p and %zu bytes behind it wrap", addr,
+				 bytes);
 	runtime_enter();
-	lock_acquire(&leap->lock);
-	r = region_find(leap, addr);
-	lock_release(&leap->lock);
-	if (r) {
-		err = error_set(EBUSY, "%p is managed already", addr);
-		goto leave;
-	}
 	/* the kernel would register shared memory, too; where it does not tell, registering is the check */
 	if (!maps_private_anonymous(addr, bytes)) {
 		err = error_set(EINVAL,
@@ -463,7 +489,7 @@ int region_unmake(struct leap_region *r)
 	int err = 0;
 
 	if (!r->created) {
-		err = region_pin_pages(r, 0, r->npages);
+		err = region_pin_content(r);
 		if (err)
 			return err;
 	}
@@ -472,11 +498,8 @@ int region_unmake(struct leap_region *r)
 	if (!r->created) {
 		for (size_t s = 0; s < r->nstripes; s++)
 			if (r->armed[s])
-				uffd_unregister(region_shard(r, s * REGION_STRIPE_PAGES)->uffd,
-						region_page_addr(r, s * REGION_STRIPE_PAGES),
-						(region_stripe_end(r, s * REGION_STRIPE_PAGES) -
-						 s * REGION_STRIPE_PAGES)
-							<< LEAP_PAGE_SHIFT);
+				region_unregister(r, s * REGION_STRIPE_PAGES,
+						  region_stripe_end(r, s * REGION_STRIPE_PAGES));
 	}
 	region_forget(r);
 	region_inherit(r, true);
@@ -491,6 +514,7 @@ int region_unmake(struct leap_region *r)
 		lock_release(&leap->shards[s].lock);
 	}
 	lock_app_leave(&saved);
+	__atomic_fetch_sub(&leap->pinned, r->pinned, __ATOMIC_RELAXED);
 	free_metadata(r);
 	return 0;
 }

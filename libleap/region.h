@@ -64,6 +64,7 @@ struct leap_region {
 	uint8_t *armed;   /* a byte a stripe; written under the stripe's shard lock */
 	size_t high_page; /* first page never committed (reserved regions) */
 	size_t committed_pages;
+	int64_t pinned;            /* its share of the session's, which ends with it; atomic */
 	struct region_view *views; /* one a shard (views.h) */
 	struct ranges holes;       /* region_hole.c */
 	struct leap_region *next;
@@ -117,6 +118,8 @@ static inline bool region_page_armed(const struct leap_region *r, size_t index)
 
 /* The region that holds addr, or NULL. SESSION lock or shard lock held (both are needed to change the list). */
 struct leap_region *region_find(struct leap *leap, const void *addr);
+/* Is any page of the range in a region? Locks as region_find(). */
+bool region_overlaps(struct leap *leap, const void *addr, size_t bytes);
 
 /* Registers whatever must be registered now that the total of committed pages is what it is. */
 int regions_arm_if_needed(struct leap *leap);
@@ -124,7 +127,8 @@ int regions_arm_if_needed(struct leap *leap);
 int regions_arm(struct leap *leap);
 int region_arm_stripe(struct leap_region *r, size_t stripe);
 
-/* Brings all pages of [first, first + n) home; -EIO lost, -ENOMEM. App context. */
+/* Brings all pages of [first, first + n) home, and drops those that the program unmapped; -EIO lost, -ENOMEM. App
+ * context. */
 int region_bring_home(struct leap_region *r, size_t first, size_t n);
 /* Drops content of pages (states to ABSENT, memory to the kernel). App context. */
 void region_drop(struct leap_region *r, size_t first, size_t n);

@@ -49,6 +49,19 @@ int region_register(struct leap_region *r, size_t first, size_t end)
 	return region_each_part(r, first, end, register_part);
 }
 
+/* The kernel refuses a range as a whole, for whatever is in it that was never registered: then by halves. */
+void region_unregister(struct leap_region *r, size_t first, size_t end)
+{
+	size_t half = first + (end - first) / 2;
+
+	if (!uffd_unregister(region_shard(r, first)->uffd, region_page_addr(r, first),
+			     (end - first) << LEAP_PAGE_SHIFT) ||
+	    end - first == 1)
+		return;
+	region_unregister(r, first, half);
+	region_unregister(r, half, end);
+}
+
 /* The stripes of [first, end) that are armed; the range has no holes. */
 static int register_armed(struct leap_region *r, size_t first, size_t end)
 {

@@ -17,6 +17,9 @@ void region_inherit(struct leap_region *r, bool on);
 void region_forget(struct leap_region *r);
 /* Pins pages and brings them home; all or nothing. -ENOMEM, -EIO. */
 int region_pin_pages(struct leap_region *r, size_t first, size_t n);
+/* As region_pin_pages() for a whole region that ends: the limit need not allow pages without content, or that the program
+ * unmapped. */
+int region_pin_content(struct leap_region *r);
 void region_unpin_pages(struct leap_region *r, size_t first, size_t n);
 /* Pins pages of a thread's stack, whatever the limit says, and has them mapped as far as they can be read. Returns how many are
  * pinned, from the first on. */
@@ -27,6 +30,8 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n);
 void region_cold(struct leap_region *r, size_t first, size_t n);
 /* Registers [first, end), one stripe's pages at most, with its userfaultfd; holes are left out. */
 int region_register(struct leap_region *r, size_t first, size_t end);
+/* The opposite, as far as the range is still ours: the program may have unmapped parts, or mapped files there. */
+void region_unregister(struct leap_region *r, size_t first, size_t end);
 /* fn for each part of pages [first, end) between holes, until one fails. SESSION lock held. */
 int region_each_part(struct leap_region *r, size_t first, size_t end,
 		     int (*fn)(struct leap_region *r, uintptr_t from, uintptr_t to));

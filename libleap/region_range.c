@@ -253,6 +253,29 @@ static void settle(struct leap *leap)
 	lock_app_leave(&saved);
 }
 
+static bool is_mapped(const char *page)
+{
+	unsigned char there;
+
+	return sys_ret(syscall(SYS_mincore, page, LEAP_PAGE_BYTES, &there)) != -ENOMEM;
+}
+
+/* The program unmapped the page, so that nobody can come for its content. */
+static void drop_unmapped(struct leap_region *r, size_t index)
+{
+	struct shard *shard = region_shard(r, index);
+	struct lock_app saved;
+	uint32_t slot = 0;
+
+	lock_app_enter(&saved);
+	lock_acquire(&shard->lock);
+	wait_idle(shard, r, index, index + 1);
+	drop_page(shard, r, index, &slot);
+	slots_put(&r->leap->slabs, &slot, 1);
+	lock_release(&shard->lock);
+	lock_app_leave(&saved);
+}
+
 int region_bring_home(struct leap_region *r, size_t first, size_t n)
 {
 	bool touched = false;
@@ -266,6 +289,10 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 		}
 		if (state == PAGE_LOCAL || state == PAGE_ABSENT)
 			continue;
+		if (!is_mapped(region_page_addr(r, i))) {
+			drop_unmapped(r, i);
+			continue;
+		}
 		if (region_touch(r, i))
 			return error_set(EIO,
 					 page_state(&r->pages[i]) == PAGE_LOST
@@ -308,6 +335,7 @@ static size_t change_pins(struct leap_region *r, size_t first, size_t n, bool up
 		lock_release(&shard->lock);
 	}
 	lock_app_leave(&saved);
+	__atomic_fetch_add(&r->pinned, change, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&r->leap->pinned, change, __ATOMIC_RELAXED);
 	return i - first;
 }
@@ -322,9 +350,33 @@ static size_t count_unpinned(const struct leap_region *r, size_t first, size_t n
 	return count;
 }
 
-int region_pin_pages(struct leap_region *r, size_t first, size_t n)
+/* Pages that the program unmapped are dropped; returns how many pages of the rest have content that is not pinned. */
+static size_t count_content(struct leap_region *r)
 {
-	size_t more = count_unpinned(r, first, n), done;
+	unsigned char there[CHUNK_PAGES];
+	size_t count = 0;
+
+	for (size_t first = 0, end; first < r->npages; first = end) {
+		end = first + CHUNK_PAGES < r->npages ? first + CHUNK_PAGES : r->npages;
+		bool whole = sys_ret(syscall(SYS_mincore, region_page_addr(r, first),
+					     (end - first) << LEAP_PAGE_SHIFT, there)) != -ENOMEM;
+
+		for (size_t i = first; i < end; i++) {
+			if (!region_page_armed(r, i) || page_state(&r->pages[i]) == PAGE_ABSENT)
+				continue;
+			if (whole || is_mapped(region_page_addr(r, i)))
+				count += !page_pinned(&r->pages[i]);
+			else
+				drop_unmapped(r, i);
+		}
+	}
+	return count;
+}
+
+/* `more` pages are to be held that are not pinned yet. */
+static int pin_pages(struct leap_region *r, size_t first, size_t n, size_t more)
+{
+	size_t done;
 	int64_t pinned = __atomic_load_n(&r->leap->pinned, __ATOMIC_RELAXED) + (int64_t)more;
 	int err;
 
@@ -346,6 +398,16 @@ int region_pin_pages(struct leap_region *r, size_t first, size_t n)
 	if (err)
 		change_pins(r, first, n, false);
 	return err;
+}
+
+int region_pin_pages(struct leap_region *r, size_t first, size_t n)
+{
+	return pin_pages(r, first, n, count_unpinned(r, first, n));
+}
+
+int region_pin_content(struct leap_region *r)
+{
+	return pin_pages(r, 0, r->npages, count_content(r));
 }
 
 size_t region_keep(struct leap_region *r, size_t first, size_t n)

@@ -111,5 +111,8 @@ void abort_now(void) __attribute__((noreturn));
 extern struct leap *sessions; /* all open sessions */
 /* The region of any session that holds the address, or NULL. No lock held. */
 struct leap_region *sessions_find_region(const void *addr);
+/* Does a session other than leap manage a part of the range? Until sessions_let_go(), none can begin to. App context. */
+bool sessions_hold_range(struct leap *leap, const void *addr, size_t bytes);
+void sessions_let_go(void);
 
 #endif
