@@ -15,6 +15,7 @@
 #include "libleap/lock.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,13 +241,16 @@ void lock_app_enter(struct lock_app *app)
 	memset(&all, 0xff, sizeof(all));
 	memset(app, 0, sizeof(*app));
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &app->mask, _NSIG / 8);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &app->cancel);
 	if (app_depth++ == 0 && ops)
 		ops->enter(app);
 }
 
+/* A thread that may be cancelled at any point ends in the last call. */
 void lock_app_leave(struct lock_app *app)
 {
 	if (--app_depth == 0 && app->kept)
 		lock_app_ops->leave(app);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &app->mask, NULL, _NSIG / 8);
+	pthread_setcancelstate(app->cancel, NULL);
 }

@@ -8,8 +8,9 @@
  *
  * Rule for application threads (leap_advise(), munmap() of the preload library, ...): hold locks only
  * between lock_app_enter() and lock_app_leave(), which block all signals. A signal handler of the
- * program could otherwise run while the lock is held, touch a remote page and wait for itself. A stack that is
- * managed memory is kept local meanwhile (stack.h).
+ * program could otherwise run while the lock is held, touch a remote page and wait for itself. Nor is the thread
+ * cancelled in between: send(), poll() and many others are cancellation points, and a thread that ended in one would
+ * keep its locks. A stack that is managed memory is kept local meanwhile (stack.h).
  */
 #ifndef LEAP_LOCK_H
 #define LEAP_LOCK_H
@@ -67,6 +68,7 @@ void lock_signal(uint32_t *event);
 /* What lock_app_leave() gives back. */
 struct lock_app {
 	sigset_t mask;
+	int cancel; /* pthread_setcancelstate() */
 	struct leap_region
 		*kept; /* stack.c: the region of the stack, NULL = not managed, and its pages */
 	size_t first, n;

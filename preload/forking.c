@@ -202,6 +202,17 @@ EXPORT pid_t _Fork(void)
 	return pid;
 }
 
+bool fork_refuses(uint64_t flags)
+{
+	if (!(flags & CLONE_FILES))
+		return false;
+	log_warn(
+		"clone() with CLONE_FILES and without CLONE_VM refused: the child's pager needs descriptors of "
+		"its own; leave CLONE_FILES out, or add CLONE_VM");
+	errno = EINVAL;
+	return true;
+}
+
 struct clone_start {
 	int (*fn)(void *arg);
 	void *arg;
@@ -252,7 +263,7 @@ EXPORT int clone(int (*fn)(void *arg), void *stack, int flags, void *arg, ...)
 	va_end(ap);
 	if (!preload_ready() || flags & CLONE_VM || !fn || !stack)
 		return real.clone(fn, stack, flags, arg, ids[0], ids[1], ids[2]);
-	if (denied())
+	if (denied() || fork_refuses((uint64_t)flags))
 		return -1;
 	return clone_copy(fn, stack, flags, arg, ids);
 }

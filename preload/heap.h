@@ -18,6 +18,9 @@ int leap_je_mallctl(const char *name, void *old, size_t *old_len, void *new_valu
 void leap_je_malloc_stats_print(void (*write)(void *arg, const char *text), void *arg,
 				const char *opts);
 
+/* heap.c: learns where the dynamic linker is, whose memory is not managed. */
+void heap_find_linker(void);
+
 /* hooks.c: memory that jemalloc mapped before the reservation existed, or for itself. Entries are only added. */
 #define HOOKS_OWN_MAX 256
 struct hooks_own {

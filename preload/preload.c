@@ -7,6 +7,7 @@
 #include "libleap/error.h"
 #include "libleap/log.h"
 #include "libleap/util/mem.h"
+#include "preload/heap.h"
 #include "preload/preload.h"
 #include "preload/space.h"
 
@@ -106,6 +107,7 @@ __attribute__((constructor(101))) static void preload_start(void)
 	fork_resolve();
 	direct_resolve();
 	threads_prepare();
+	heap_find_linker();
 	if (start(config))
 		die();
 	threads_hide(runtime_threads(preload.leap));

@@ -60,6 +60,8 @@ void fork_register(void);
 void fork_resolve(void);
 /* Around any call that makes a process with a copy of this one's memory. begin: 0, or -1 with errno. */
 int fork_begin(void);
+/* A child with a copy of the memory that shares what it may not: true, with errno and a sentence. */
+bool fork_refuses(uint64_t flags);
 void fork_parent(void);
 void fork_child(void);
 

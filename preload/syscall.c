@@ -143,13 +143,20 @@ static long affinity_call(long number, const struct args *a)
 	return result;
 }
 
+static long clone_call(long number, const struct args *a, uint64_t flags, bool stack)
+{
+	if (flags & CLONE_VM || stack)
+		return kernel(number, a);
+	return fork_refuses(flags) ? -1 : copy_process(number, a);
+}
+
 static long clone3_call(const struct args *a)
 {
 	const uint64_t *flags = (const uint64_t *)a->v[0], *stack = flags + 5;
 
-	if ((size_t)a->v[1] < 64 || *flags & CLONE_VM || *stack)
+	if ((size_t)a->v[1] < 64)
 		return kernel(SYS_clone3, a);
-	return copy_process(SYS_clone3, a);
+	return clone_call(SYS_clone3, a, *flags, *stack);
 }
 
 EXPORT long syscall(long number, ...)
@@ -167,7 +174,7 @@ EXPORT long syscall(long number, ...)
 	case SYS_exit: /* of the only thread that the program has */
 		return kernel(threads_single() ? SYS_exit_group : SYS_exit, &a);
 	case SYS_clone:
-		return a.v[0] & CLONE_VM || a.v[1] ? kernel(number, &a) : copy_process(number, &a);
+		return clone_call(number, &a, (uint64_t)a.v[0], a.v[1]);
 	case SYS_clone3:
 		return clone3_call(&a);
 	case SYS_close:

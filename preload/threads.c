@@ -15,6 +15,7 @@
 #include <grp.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <threads.h>
 #include <unistd.h>
 
 #include "libleap/log.h"
@@ -140,6 +141,31 @@ EXPORT int setgroups(size_t n, const gid_t *list)
 EXPORT int initgroups(const char *user, gid_t group)
 {
 	AS_MANY(REAL(initgroups)(user, group));
+}
+
+/* A thread's values of the keys beyond the first few lie in blocks that the C library allocates here, and clears for the
+ * threads that are gone in the child of fork(), before its pager runs. */
+#define SPECIFIC(name)                                                         \
+	do {                                                                   \
+		static __typeof__(&(name)) real;                               \
+		int r;                                                         \
+                                                                               \
+		if (unlikely(!__atomic_load_n(&real, __ATOMIC_RELAXED)))       \
+			__atomic_store_n(&real, REAL(name), __ATOMIC_RELAXED); \
+		runtime_enter();                                               \
+		r = real(key, value);                                          \
+		runtime_leave();                                               \
+		return r;                                                      \
+	} while (0)
+
+EXPORT int pthread_setspecific(pthread_key_t key, const void *value)
+{
+	SPECIFIC(pthread_setspecific);
+}
+
+EXPORT int tss_set(tss_t key, void *value)
+{
+	SPECIFIC(tss_set);
 }
 
 /* The thread control block lies on top of the stack, and the kernel writes there when the thread exits, without

@@ -6,6 +6,7 @@
  * async-signal-safe (the pager never does). A SIGBUS that is not ours goes to the handler that was there before.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -78,13 +79,16 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	int saved = errno;
 	struct leap_region *r;
 	bool done = false;
+	int cancel;
 
 	runtime_enter();
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* locks are taken: see lock.h */
 	r = find(info->si_addr);
 	if (r && region_page_armed(r, region_page_index(r, info->si_addr)))
 		done = inline_serve(r, info->si_addr);
 	runtime_leave();
 	errno = saved;
+	pthread_setcancelstate(cancel, NULL);
 	if (!done)
 		chain(sig, info, context);
 }

@@ -325,6 +325,14 @@ void *mem_alloc(size_t bytes)
 	return fail_now() ? NULL : alloc_any(bytes);
 }
 
+/* An object of a class lies at a multiple of its size, a large one at the start of a chunk. */
+void *mem_alloc_aligned(size_t align, size_t bytes)
+{
+	if (align > CHUNK_BYTES)
+		return NULL;
+	return mem_alloc(bytes < align ? align : bytes);
+}
+
 bool mem_owns(const void *p)
 {
 	const char *base = __atomic_load_n(&reserve_base, __ATOMIC_ACQUIRE);

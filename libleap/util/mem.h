@@ -25,6 +25,8 @@ void mem_unmap(void *p, size_t bytes);
  * of memory; mem_free(NULL) is allowed. */
 void *mem_alloc(size_t bytes);
 void mem_free(void *p);
+/* At a multiple of align, a power of two. NULL also for more than 256 KiB of it. */
+void *mem_alloc_aligned(size_t align, size_t bytes);
 /* A NUL-terminated copy; NULL when s is NULL or memory is out. */
 char *mem_strdup(const char *s);
 /* True if p came from mem_alloc(): lets a replaced free() route it. Never touches *p. */

@@ -131,6 +131,50 @@ static void runtime_memory(void)
 	assert_int_equal(asked, NOBODY);
 }
 
+/* Whatever alignment a library asks for inside the pager: memory of the pager. */
+static void runtime_aligned(void)
+{
+	for (size_t align = sizeof(void *); align <= (size_t)256 << 10; align *= 2)
+		for (size_t size = 1; size <= (size_t)1 << 20; size *= 32) {
+			void *p = NULL, *q;
+
+			runtime_depth++;
+			assert_int_equal(heap_posix_memalign(&p, align, size), 0);
+			q = heap_memalign(align, size);
+			runtime_depth--;
+			assert_true(mem_owns(p) && mem_owns(q));
+			assert_int_equal(((uintptr_t)p | (uintptr_t)q) & (align - 1), 0);
+			assert_true(heap_malloc_usable_size(p) >= size);
+			heap_free(p);
+			heap_free(q);
+		}
+}
+
+/* The dynamic linker's tables are not managed either, whoever makes it ask. */
+static void linker_memory(void)
+{
+	void *p;
+
+	linker.start = 0;
+	linker.len = SIZE_MAX; /* whoever calls */
+	p = heap_malloc(40);
+	assert_true(mem_owns(p));
+	strcpy(p, "of the linker");
+	p = heap_realloc(p, 4000);
+	assert_true(mem_owns(p));
+	assert_string_equal(p, "of the linker");
+	heap_free(p);
+	p = heap_realloc(managed_memory, 4000); /* from the time before it was known */
+	assert_true(mem_owns(p));
+	assert_int_equal(asked, JEMALLOC);
+	heap_free(p);
+	p = heap_calloc(10, 10);
+	assert_true(mem_owns(p));
+	heap_free(p);
+	linker.len = 0;
+	assert_ptr_equal(heap_malloc(40), answer);
+}
+
 static void test_origins(void **state)
 {
 	setup(state);
@@ -139,6 +183,8 @@ static void test_origins(void **state)
 	frees(other_memory, LIBC);
 	heap_free(NULL);
 	runtime_memory();
+	runtime_aligned();
+	linker_memory();
 }
 
 /* More ranges than the table holds: what is not known to be of others is taken for jemalloc's. */
