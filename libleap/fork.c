@@ -21,6 +21,7 @@
 #include "libleap/evict.h"
 #include "libleap/fetch.h"
 #include "libleap/log.h"
+#include "libleap/log_writer.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
 #include "libleap/stack.h"
@@ -236,6 +237,7 @@ void runtime_fork_child(struct leap *leap)
 	anchor_forked();
 	stats_scratch_reset();
 	proc_forked();
+	log_writer_forked();
 	leap->forked = true;
 	leap->start_ns = clock_ns();
 	err = remake(leap);

@@ -11,6 +11,7 @@
 #include "libleap/error.h"
 #include "libleap/evict.h"
 #include "libleap/log.h"
+#include "libleap/log_writer.h"
 #include "libleap/policy.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
@@ -189,6 +190,9 @@ int session_start_threads(struct leap *leap)
 		if (err)
 			return err;
 	}
+	err = log_writer_start();
+	if (err)
+		return err;
 	err = thread_start(&leap->evictor, evictor_main, leap, "leap-evict");
 	leap->evictor_runs = !err;
 	if (err)
@@ -283,6 +287,7 @@ static void free_session(struct leap *leap)
 	mem_unmap(leap->shards, leap->nshards * sizeof(*leap->shards));
 	mem_unmap(leap->regions, leap->regions_cap * sizeof(*leap->regions));
 	fd_close(leap->keeper_fd);
+	log_writer_close();
 	proc_close();
 	mem_unmap(leap, sizeof(*leap));
 }
@@ -340,6 +345,7 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 	leap->config = *config;
 	leap->keeper_fd = leap->ctl_fd = -1;
 	proc_open();
+	log_writer_open();
 	leap->start_ns = clock_ns();
 	lock_init(&leap->lock, LOCK_RANK_SESSION, 0);
 	lock_init(&leap->donors.join, LOCK_RANK_JOIN, 0);

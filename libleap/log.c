@@ -14,11 +14,10 @@
 #include "libleap/util/fmt.h"
 #include "libleap/util/sys.h"
 
-#define LINE_BYTES 1024
-
 static const char *log_name = "leap";
 static int log_level = LOG_LEVEL_WARN;
 static int log_fd = 2;
+static log_sink *log_taker;
 
 void log_set_name(const char *name)
 {
@@ -45,13 +44,27 @@ int log_get_fd(void)
 	return __atomic_load_n(&log_fd, __ATOMIC_RELAXED);
 }
 
+void log_set_sink(log_sink *sink)
+{
+	__atomic_store_n(&log_taker, sink, __ATOMIC_RELEASE);
+}
+
+void log_put(const char *line, size_t bytes)
+{
+	long r;
+
+	do {
+		r = syscall(SYS_write, log_get_fd(), line, bytes);
+	} while (r == -1 && errno == EINTR);
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
 	int saved_errno = errno;
-	char line[LINE_BYTES];
+	log_sink *taker = __atomic_load_n(&log_taker, __ATOMIC_ACQUIRE);
+	char line[LOG_LINE_BYTES];
 	size_t start, n;
 	va_list ap;
-	long r;
 
 	if (level > log_get_level())
 		return;
@@ -68,8 +81,7 @@ void log_write(enum log_level level, const char *format, ...)
 			line[i] = '?';
 	}
 	line[n++] = '\n';
-	do {
-		r = syscall(SYS_write, log_get_fd(), line, n);
-	} while (r == -1 && errno == EINTR);
+	if (!taker || !taker(level, line, n))
+		log_put(line, n);
 	errno = saved_errno;
 }

@@ -7,6 +7,7 @@
 #include "libleap/control.h"
 #include "libleap/error.h"
 #include "libleap/log.h"
+#include "libleap/log_writer.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
 
@@ -131,7 +132,8 @@ bool runtime_sees_pins(const struct leap *leap)
 
 unsigned runtime_threads(const struct leap *leap)
 {
-	unsigned n = (unsigned)leap->evictor_runs + leap->keeper_runs + recorder_runs(leap);
+	unsigned n = (unsigned)leap->evictor_runs + leap->keeper_runs + recorder_runs(leap) +
+		     log_writer_runs();
 
 	for (unsigned s = 0; s < leap->nshards; s++)
 		n += leap->shards[s].thread_runs;
@@ -152,4 +154,5 @@ void runtime_exit(struct leap *leap)
 {
 	recorder_flush(leap);
 	control_withdraw(leap);
+	log_writer_flush();
 }

@@ -3,18 +3,31 @@
  * fds.c - descriptors: a program that closes what it does not own (daemons close everything) must not close the
  * pager's. Also the calls that let the kernel keep references to frames behind our back.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "libleap/log_writer.h"
 #include "libleap/util/fd.h"
 #include "preload/preload.h"
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4
+#endif
 
 static bool ours(int fd)
 {
 	return !in_runtime() && fd_is_owned(fd);
+}
+
+/* The program gives the numbers up that it was started with. */
+static void given_up(unsigned first, unsigned last)
+{
+	if (first <= 2 && last >= 2 && !in_runtime())
+		log_writer_stderr_gone();
 }
 
 static int bad(void)
@@ -25,13 +38,18 @@ static int bad(void)
 
 EXPORT int close(int fd)
 {
-	return ours(fd) ? bad() : (int)syscall(SYS_close, fd);
+	if (ours(fd))
+		return bad();
+	given_up((unsigned)fd, (unsigned)fd);
+	return (int)syscall(SYS_close, fd);
 }
 
 EXPORT int dup2(int from, int to)
 {
 	if (ours(to))
 		return bad();
+	if (from != to)
+		given_up((unsigned)to, (unsigned)to);
 #ifdef SYS_dup2
 	return (int)syscall(SYS_dup2, from, to);
 #else
@@ -43,7 +61,11 @@ EXPORT int dup2(int from, int to)
 
 EXPORT int dup3(int from, int to, int flags)
 {
-	return ours(to) ? bad() : (int)syscall(SYS_dup3, from, to, flags);
+	if (ours(to))
+		return bad();
+	if (from != to)
+		given_up((unsigned)to, (unsigned)to);
+	return (int)syscall(SYS_dup3, from, to, flags);
 }
 
 /* The parts of [first, last] between our descriptors. */
@@ -53,6 +75,8 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 
 	if (first > last)
 		return (int)syscall(SYS_close_range, first, last, flags);
+	if (!(flags & CLOSE_RANGE_CLOEXEC))
+		given_up(first, last);
 	while (first <= last) {
 		unsigned stop = last, at;
 
@@ -76,6 +100,23 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 EXPORT void closefrom(int low)
 {
 	close_range(low < 0 ? 0 : (unsigned)low, UINT_MAX, 0);
+}
+
+/* The C library's own, which replaces the three without a call that is seen here. */
+static int (*real_daemon)(int nochdir, int noclose);
+
+void fds_resolve(void)
+{
+	real_daemon = (__typeof__(real_daemon))dlsym(RTLD_NEXT, "daemon");
+}
+
+EXPORT int daemon(int nochdir, int noclose)
+{
+	int r = real_daemon(nochdir, noclose);
+
+	if (!r && !noclose)
+		given_up(0, 2);
+	return r;
 }
 
 EXPORT ssize_t vmsplice(int fd, const struct iovec *iov, size_t n, unsigned flags)

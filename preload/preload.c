@@ -6,6 +6,7 @@
 
 #include "libleap/error.h"
 #include "libleap/log.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/mem.h"
 #include "preload/heap.h"
 #include "preload/preload.h"
@@ -64,7 +65,7 @@ static int open_log(const struct config *config)
 				 "cannot open the log file %s (error %d): choose another with "
 				 "log_file",
 				 config->log_file, (int)-fd);
-	log_set_fd((int)fd);
+	log_set_fd(fd_own((int)fd));
 	return 0;
 }
 
@@ -106,6 +107,7 @@ __attribute__((constructor(101))) static void preload_start(void)
 	fork_register();
 	fork_resolve();
 	direct_resolve();
+	fds_resolve();
 	threads_prepare();
 	heap_find_linker();
 	if (start(config))

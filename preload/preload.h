@@ -67,6 +67,7 @@ void fork_child(void);
 
 /* direct.c: as fork_resolve(). */
 void direct_resolve(void);
+void fds_resolve(void); /* fds.c */
 
 /* threads.c: before the pager's threads are started, and after (n of them). */
 void threads_prepare(void);

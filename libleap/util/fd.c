@@ -11,20 +11,31 @@
 
 static uint64_t owned[KNOWN / 64];
 
-int fd_own(int fd)
+static int remember(int fd)
 {
-	int up;
-
-	if (fd < 0)
-		return fd;
-	up = (int)sys_ret(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FLOOR));
-	if (up >= 0) {
-		sys_close(fd);
-		fd = up;
-	}
-	if (fd < KNOWN)
+	if (fd >= 0 && fd < KNOWN)
 		__atomic_fetch_or(&owned[fd / 64], 1ull << (fd % 64), __ATOMIC_RELAXED);
 	return fd;
+}
+
+int fd_duplicate(int fd)
+{
+	int up = (int)sys_ret(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FLOOR));
+
+	/* the limit is low: the highest half of what it allows */
+	for (int from = FLOOR / 2; up < 0 && up != -EBADF && from > 2; from /= 2)
+		up = (int)sys_ret(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from));
+	return remember(up);
+}
+
+int fd_own(int fd)
+{
+	int up = fd < 0 ? fd : fd_duplicate(fd);
+
+	if (up < 0)
+		return remember(fd);
+	sys_close(fd);
+	return up;
 }
 
 void fd_disown(int fd)

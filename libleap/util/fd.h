@@ -11,6 +11,8 @@
 /* Moves fd up (close-on-exec) if the limit on descriptors allows, and remembers the result as ours. Negative
  * values are passed through. Thread-safe. */
 int fd_own(int fd);
+/* A duplicate of fd that is ours, born with its high number; or -errno. */
+int fd_duplicate(int fd);
 /* Closes one of ours; -1 is allowed. */
 void fd_close(int fd);
 /* One of ours was closed by somebody else (a library that made it). */
