@@ -258,7 +258,9 @@ static int remove_donor(struct leap *leap, uint32_t index)
 	}
 	drop_groups(leap);
 	while (slabs_take_unused(&leap->slabs, d, UINT32_MAX / 2, &owner, &number))
-		d->ops->slab_release(d->port, number);
+		if (donor_alive(d))
+			d->ops->slab_release(d->port, number);
+	__atomic_store_n(&d->removed, true, __ATOMIC_RELEASE);
 	__atomic_store_n(&d->alive, false, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -270,11 +272,14 @@ int leap_donor_remove(struct leap *leap, const char *uri)
 
 	runtime_enter();
 	lock_app_enter(&saved);
+	donors_bury(leap, true); /* what died has nothing to be moved */
 	lock_acquire(&leap->lock);
 	err = donors_find(leap, uri);
 	if (err >= 0)
 		err = remove_donor(leap, (uint32_t)err);
 	lock_release(&leap->lock);
+	if (!err)
+		donors_bury(leap, true);
 	lock_app_leave(&saved);
 	runtime_leave();
 	return err ? error_prefix(err, "leap_donor_remove") : 0;

@@ -5,6 +5,7 @@
 
 #include "libleap/error.h"
 #include "libleap/evict.h"
+#include "libleap/fetch.h"
 #include "libleap/log.h"
 #include "libleap/session.h"
 #include "libleap/util/mem.h"
@@ -26,11 +27,20 @@ uint64_t donors_random(struct donors *donors)
 	return donors->random = x;
 }
 
+uint32_t donors_known(const struct donors *donors)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < donors->count; i++)
+		n += donors->donor[i].used;
+	return n;
+}
+
 bool donors_all_sync(const struct donors *donors)
 {
 	for (uint32_t i = 0; i < donors->count; i++)
-		if (!(donors->donor[i].ops->flags & TRANSPORT_SYNC) &&
-		    donor_alive(&donors->donor[i]))
+		if (donor_alive(&donors->donor[i]) &&
+		    !(donors->donor[i].ops->flags & TRANSPORT_SYNC))
 			return false;
 	return true;
 }
@@ -40,78 +50,122 @@ static void update_sync(struct leap *leap)
 	__atomic_store_n(&leap->all_sync, donors_all_sync(&leap->donors), __ATOMIC_RELAXED);
 }
 
-/* Connects one; on success it is complete, with lanes, but not yet counted. */
-static int connect_one(struct leap *leap, struct donor *d, const struct donor_uri *uri,
-		       uint32_t index, const struct transport_params *params)
+/* A donor that is connected, but not yet in the list. */
+struct joining {
+	struct donor donor;
+	struct lane *lanes[SHARDS_MAX][SHARD_LANES];
+};
+
+static void disconnect_joining(struct joining *j)
 {
+	for (unsigned s = 0; s < SHARDS_MAX; s++)
+		lanes_close(&j->donor, j->lanes[s]);
+	if (j->donor.port)
+		j->donor.ops->close(j->donor.port);
+}
+
+static int connect_one(struct leap *leap, struct joining *j, const struct donor_uri *uri,
+		       const struct transport_params *params)
+{
+	struct donor *d = &j->donor;
 	char text[300];
 	int err;
 
-	memset(d, 0, sizeof(*d));
 	d->uri = *uri;
-	d->index = index;
 	err = transport_open(uri, params, &d->ops, &d->port);
 	if (err)
 		return err;
 	d->joined_ns = clock_ns();
-	d->alive = true;
-	for (unsigned s = 0; s < leap->nshards; s++) {
-		err = shard_open_lanes(&leap->shards[s], index);
-		if (err)
-			goto close;
+	for (unsigned s = 0; s < leap->nshards && !err; s++)
+		err = lanes_open(d, j->lanes[s]);
+	if (err) {
+		uri_format(uri, text, sizeof(text));
+		error_prefix(err, text);
 	}
-	return 0;
-close:
-	uri_format(uri, text, sizeof(text));
-	error_prefix(err, text);
-	for (unsigned s = 0; s < leap->nshards; s++)
-		shard_close_lanes(&leap->shards[s], index);
-	d->ops->close(d->port);
-	d->alive = false;
 	return err;
 }
 
-static void disconnect(struct leap *leap, struct donor *d)
+/* One that died and waits to be tried again gives its entry up when no other is left. NULL: all live, or are still read. */
+static struct donor *free_entry(struct donors *donors)
 {
-	for (unsigned s = 0; s < leap->nshards; s++)
-		shard_close_lanes(&leap->shards[s], d->index);
-	if (d->port)
-		d->ops->close(d->port);
-	d->port = NULL;
-	__atomic_store_n(&d->alive, false, __ATOMIC_RELEASE);
+	struct donor *waits = NULL;
+
+	for (uint32_t i = 0; i < LEAP_DONORS_MAX; i++) {
+		struct donor *d = &donors->donor[i];
+
+		if (!d->used)
+			return d;
+		if (!donor_alive(d) && !d->port)
+			waits = d;
+	}
+	return waits;
 }
 
-/* Connects to all of the list, beyond the end of the donors that others see; then they see them. */
-static int join(struct leap *leap, const struct donor_uri *list, uint32_t n,
-		const struct transport_params *params)
+static uint32_t count_free(const struct donors *donors)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < LEAP_DONORS_MAX; i++)
+		n += !donors->donor[i].used ||
+		     (!donor_alive(&donors->donor[i]) && !donors->donor[i].port);
+	return n;
+}
+
+/* Whoever finds a lane finds its donor complete. JOIN and DONORS locks held. */
+static struct donor *enter(struct leap *leap, const struct joining *j, struct donor *d)
 {
 	struct donors *donors = &leap->donors;
-	uint32_t first = donors->count, done = 0;
+	uint32_t index = (uint32_t)(d - donors->donor);
+
+	*d = j->donor;
+	d->index = index;
+	d->used = true;
+	for (unsigned s = 0; s < leap->nshards; s++)
+		shard_set_lanes(&leap->shards[s], index, j->lanes[s]);
+	if (index >= donors->count)
+		__atomic_store_n(&donors->count, index + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&d->alive, true, __ATOMIC_RELEASE);
+	return d;
+}
+
+/* Connects to all of the list; then the others see them, in `entry` if it is given. JOIN lock held. */
+static int join(struct leap *leap, const struct donor_uri *list, uint32_t n,
+		const struct transport_params *params, struct donor *entry, struct donor **ret_last)
+{
+	struct donors *donors = &leap->donors;
+	struct joining *j = mem_map_sparse(n * sizeof(*j));
+	uint32_t done = 0;
 	int err = 0;
 
-	if (first + n > LEAP_DONORS_MAX)
-		return error_set(E2BIG, "at most %d donors a session", LEAP_DONORS_MAX);
-	for (; done < n && !err; done++)
-		err = connect_one(leap, &donors->donor[first + done], &list[done], first + done,
-				  params);
-	if (err) {
-		while (done-- > 0)
-			if (donors->donor[first + done].alive)
-				disconnect(leap, &donors->donor[first + done]);
-		return err;
+	if (!j)
+		return error_set(ENOMEM, "no memory to connect to %u donors", n);
+	if (n > count_free(donors))
+		err = error_set(E2BIG,
+				"a session has at most %d donors that live: remove one first",
+				LEAP_DONORS_MAX);
+	while (done < n && !err) {
+		err = connect_one(leap, &j[done], &list[done], params);
+		done++;
 	}
-	lock_acquire(&donors->lock);
-	__atomic_store_n(&donors->count, first + n, __ATOMIC_RELEASE);
-	update_sync(leap);
-	evict_found_room(leap);
-	lock_release(&donors->lock);
-	return 0;
+	if (!err) {
+		lock_acquire(&donors->lock);
+		for (uint32_t i = 0; i < n; i++)
+			*ret_last = enter(leap, &j[i], entry ? entry : free_entry(donors));
+		update_sync(leap);
+		evict_found_room(leap);
+		lock_release(&donors->lock);
+	}
+	while (err && done-- > 0)
+		disconnect_joining(&j[done]);
+	mem_unmap(j, n * sizeof(*j));
+	return err;
 }
 
 int donors_add(struct leap *leap, const char *uris)
 {
 	struct donor_uri *list;
 	struct lock_app saved;
+	struct donor *last;
 	int n, err;
 
 	list = mem_map(LEAP_DONORS_MAX * sizeof(*list));
@@ -122,7 +176,7 @@ int donors_add(struct leap *leap, const char *uris)
 	if (!err) {
 		lock_app_enter(&saved);
 		lock_acquire(&leap->donors.join);
-		err = join(leap, list, (uint32_t)n, &leap->donors.params);
+		err = join(leap, list, (uint32_t)n, &leap->donors.params, NULL, &last);
 		lock_release(&leap->donors.join);
 		lock_app_leave(&saved);
 	}
@@ -130,18 +184,38 @@ int donors_add(struct leap *leap, const char *uris)
 	return err;
 }
 
-int donors_add_again(struct leap *leap, const struct donor *dead, uint64_t open_ns)
+int donors_add_again(struct leap *leap, struct donor *dead, uint64_t open_ns)
 {
 	struct transport_params params = leap->donors.params;
+	struct donor *d;
 	int err;
 
 	params.open_ns = open_ns;
 	lock_acquire(&leap->donors.join);
-	err = join(leap, &dead->uri, 1, &params);
+	if (!donor_lost(dead)) { /* its entry has become another's */
+		lock_release(&leap->donors.join);
+		return error_set(ECANCELED, "it is waited for no more");
+	}
+	const struct donor was = *dead;
+
+	err = join(leap, &was.uri, 1, &params, was.port ? NULL : dead, &d);
 	if (!err)
-		leap->donors.donor[leap->donors.count - 1].wait_ns = dead->wait_ns;
+		d->wait_ns = was.wait_ns;
+	if (!err && d != dead)
+		dead->back = true;
 	lock_release(&leap->donors.join);
 	return err;
+}
+
+static void disconnect(struct leap *leap, struct donor *d)
+{
+	struct port *port = d->port;
+
+	for (unsigned s = 0; s < leap->nshards; s++)
+		shard_close_lanes(&leap->shards[s], d->index);
+	__atomic_store_n(&d->alive, false, __ATOMIC_RELEASE);
+	d->port = NULL;
+	d->ops->close(port);
 }
 
 void donors_close(struct leap *leap)
@@ -155,29 +229,97 @@ void donors_close(struct leap *leap)
 	lock_release(&donors->lock);
 }
 
+/* No request to it is under way in any shard afterwards, and no thread looks at its lanes. */
+static void close_lanes(struct leap *leap, const struct donor *d)
+{
+	for (unsigned s = 0; s < leap->nshards; s++) {
+		struct shard *shard = &leap->shards[s];
+
+		lock_acquire(&shard->role_lock);
+		lock_acquire(&shard->evict_lock);
+		fetch_drain(shard);
+		evict_drain(shard);
+		shard_close_lanes(shard, d->index);
+		lock_release(&shard->evict_lock);
+		lock_release(&shard->role_lock);
+	}
+}
+
+/* Is nothing left to read from it? What can be read of a dead one is what is mapped here. */
+static bool is_over(struct leap *leap, struct donor *d)
+{
+	bool removed = __atomic_load_n(&d->removed, __ATOMIC_ACQUIRE);
+
+	if (donor_alive(d) || (d->leaving && !removed))
+		return false;
+	if (!(d->ops->flags & TRANSPORT_SYNC) && !removed) {
+		leap->donors.lost.ops = d->ops;
+		slabs_disown(&leap->slabs, d, &leap->donors.lost);
+	}
+	return !slabs_of_donor(&leap->slabs, d);
+}
+
+/* JOIN lock held. */
+static void bury(struct leap *leap, struct donor *d)
+{
+	struct donors *donors = &leap->donors;
+	struct port *port = d->port;
+
+	if (port && !is_over(leap, d))
+		return;
+	if (port) {
+		close_lanes(leap, d);
+		lock_acquire(&donors->lock);
+		/* a slab may have been granted meanwhile, just before it died */
+		d->port = is_over(leap, d) ? NULL : port;
+		lock_release(&donors->lock);
+		if (d->port)
+			return;
+		d->ops->close(port);
+	}
+	if (d->removed || d->back)
+		d->used = false;
+}
+
+void donors_bury(struct leap *leap, bool wait)
+{
+	struct donors *donors = &leap->donors;
+
+	if (wait)
+		lock_acquire(&donors->join);
+	else if (!lock_try(&donors->join))
+		return;
+	for (uint32_t i = 0; i < donors->count; i++)
+		if (donors->donor[i].used && !donor_alive(&donors->donor[i]))
+			bury(leap, &donors->donor[i]);
+	lock_release(&donors->join);
+}
+
 int donors_find(struct leap *leap, const char *uri)
 {
 	struct donors *donors = &leap->donors;
 	struct donor_uri one[2];
 	char want[300], have[300];
-	int n = uri_parse_list(uri, one, 2), dead = -1;
+	int n = uri_parse_list(uri, one, 2), alive = -1, dead = -1;
 
 	if (n < 0)
 		return n;
 	uri_format(&one[0], want, sizeof(want));
-	for (uint32_t i = 0; n == 1 && i < donors->count; i++) {
+	lock_acquire(&donors->lock);
+	for (uint32_t i = 0; n == 1 && i < donors->count && alive < 0; i++) {
 		const struct donor *d = &donors->donor[i];
 
 		uri_format(&d->uri, have, sizeof(have));
-		if (!d->port || strcmp(want, have))
+		if (!d->used || d->removed || strcmp(want, have))
 			continue;
 		if (donor_alive(d))
-			return (int)i;
-		if (!d->leaving) /* leaving and dead: removed */
+			alive = (int)i;
+		else
 			dead = (int)i;
 	}
-	if (dead >= 0)
-		return dead;
+	lock_release(&donors->lock);
+	if (alive >= 0 || dead >= 0)
+		return alive >= 0 ? alive : dead;
 	return error_set(ENOENT, "%s is not a donor of this session", uri);
 }
 

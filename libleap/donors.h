@@ -2,10 +2,13 @@
 /*
  * donors.h - the donors of a session: connecting, choosing one for the next slab, noticing death.
  *
- * A donor keeps its index for the life of the session, so that shards can hold its lanes in plain arrays. The
+ * A donor keeps its index while it is in the list, so that shards can hold its lanes in plain arrays. The
  * list is changed and the ports' control operations are called by one thread at a time (DONORS lock). New donors are connected
- * beyond the end of the list, where only one thread at a time looks (JOIN lock): evictions that need a slab of the
+ * aside, by one thread at a time (JOIN lock), and then put into free entries: evictions that need a slab of the
  * others, and heartbeats, do not wait for it.
+ *
+ * A donor that died or was removed is disconnected as soon as nothing can be read from it any more (donors_bury()). The entry of one that
+ * was removed, or that is back as another, is free again; one that died keeps its own until it is needed.
  */
 #ifndef LEAP_DONORS_H
 #define LEAP_DONORS_H
@@ -20,13 +23,15 @@
 struct leap;
 
 struct donor {
-	const struct transport_ops *ops;
-	struct port *port;
+	const struct transport_ops *ops; /* set before `used`, and kept after it */
+	struct port *port;               /* NULL: disconnected */
+	bool used;                       /* the entry is one of the session's donors */
 	struct donor_uri uri;
 	uint32_t index;
 	bool alive;   /* atomic; false for ever once it died */
 	bool full;    /* refused the last grant; asked again when its free memory grows */
 	bool leaving; /* being removed: no new slabs */
+	bool removed; /* atomic; nothing is on it any more */
 	/* rejoin.c; the keeper's alone */
 	bool back;                 /* died, and has a new entry, or is not waited for */
 	uint64_t joined_ns;        /* when it was connected */
@@ -39,7 +44,8 @@ struct donors {
 	struct lock join; /* held while new ones connect */
 	struct lock lock;
 	struct donor donor[LEAP_DONORS_MAX];
-	uint32_t count;
+	uint32_t count;    /* entries ever used */
+	struct donor lost; /* whose slabs are those of the dead that are disconnected */
 	struct transport_params params;
 	char client_name[64];
 	uint64_t random;
@@ -49,7 +55,10 @@ struct donors {
 /* Connects to all of a URI list; on failure none of the new ones stays. Sentence set. Signals are blocked meanwhile. */
 int donors_add(struct leap *leap, const char *uris);
 /* Connects once more to a dead one, as a new donor; the attempt may take so long. */
-int donors_add_again(struct leap *leap, const struct donor *dead, uint64_t open_ns);
+int donors_add_again(struct leap *leap, struct donor *dead, uint64_t open_ns);
+/* Disconnects those that died or were removed, as far as nothing is left to read. wait: for somebody who connects to others. No
+ * lock held. */
+void donors_bury(struct leap *leap, bool wait);
 uint64_t donors_random(struct donors *donors);
 void donors_close(struct leap *leap);
 /* Index of the donor with this URI (a living one before a dead one, never one that was removed), or -ENOENT with the sentence set. */
@@ -70,6 +79,13 @@ static inline bool donor_alive(const struct donor *donor)
 {
 	return __atomic_load_n(&donor->alive, __ATOMIC_ACQUIRE);
 }
+/* It died, and nobody has taken its place: it is tried again. */
+static inline bool donor_lost(const struct donor *donor)
+{
+	return donor->used && !donor_alive(donor) && !donor->leaving && !donor->back;
+}
+/* How many are in the list, those that died included. */
+uint32_t donors_known(const struct donors *donors);
 /* True when every transport in use completes inside submit(). */
 bool donors_all_sync(const struct donors *donors);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fetch.c - see fetch.h: reads posted to lanes and their completion. */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "libleap/fetch.h"
@@ -353,6 +354,15 @@ int fetch_reap(struct shard *shard)
 		n++;
 	}
 	return n;
+}
+
+void fetch_drain(struct shard *shard)
+{
+	while (shard->fetches_in_flight) {
+		fetch_flush(shard);
+		if (!fetch_reap(shard))
+			sched_yield();
+	}
 }
 
 void fetch_map_staged(struct shard *shard, struct leap_region *region, size_t index)

@@ -35,6 +35,8 @@ unsigned fetch_extent(struct shard *shard, struct extent *e, uint64_t mask, enum
 
 /* Starts queued requests. Lock not needed. */
 void fetch_flush(struct shard *shard);
+/* Waits for all reads that are under way. */
+void fetch_drain(struct shard *shard);
 /* Polls the lanes and installs what arrived. Lock NOT held. Returns completions. */
 int fetch_reap(struct shard *shard);
 

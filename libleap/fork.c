@@ -45,14 +45,8 @@ static void quiesce(struct leap *leap)
 	for (unsigned s = 0; s < leap->nshards; s++)
 		lock_acquire(&leap->shards[s].evict_lock);
 	for (unsigned s = 0; s < leap->nshards; s++) {
-		struct shard *shard = &leap->shards[s];
-
-		evict_drain(shard);
-		while (shard->fetches_in_flight) {
-			fetch_flush(shard);
-			if (!fetch_reap(shard))
-				sched_yield();
-		}
+		evict_drain(&leap->shards[s]);
+		fetch_drain(&leap->shards[s]);
 	}
 }
 

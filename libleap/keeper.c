@@ -145,14 +145,19 @@ static void publish_donors(struct leap *leap, struct stats_page *page)
 	struct donors *donors = &leap->donors;
 
 	lock_acquire(&donors->lock);
-	page->ndonors = donors->count < STATS_DONORS_MAX ? donors->count : STATS_DONORS_MAX;
-	for (uint32_t d = 0; d < page->ndonors; d++) {
+	page->ndonors = 0;
+	for (uint32_t d = 0; d < donors->count && page->ndonors < STATS_DONORS_MAX; d++) {
 		const struct donor *donor = &donors->donor[d];
-		struct stats_donor *out = &page->donor[d];
+		struct stats_donor *out = &page->donor[page->ndonors];
 		struct port_info info = {0};
 
+		if (!donor->used || donor->removed)
+			continue;
+		page->ndonors++;
 		if (donor->port)
 			donor->ops->info(donor->port, false, &info);
+		else
+			uri_format(&donor->uri, info.text, sizeof(info.text));
 		memcpy(out->text, info.text, sizeof(out->text));
 		out->alive = donor_alive(donor);
 		out->slabs = slabs_of_donor(&leap->slabs, donor);
@@ -214,6 +219,7 @@ void *keeper_main(void *arg)
 		soon = donors_ahead(leap) ? SOON_TICKS : soon ? soon - 1 : 0;
 		control_serve(leap);
 		donors_tick(leap);
+		donors_bury(leap, false);
 		donors_rejoin(leap);
 		control_publish(leap);
 		if (local_pages_all(leap) > budget_pages(leap))

@@ -26,8 +26,7 @@
 /* Those that tests make fail on purpose stay dead, and a store inside the process does not die. */
 static bool can_come_back(const struct donor *d)
 {
-	return !donor_alive(d) && d->port && !d->leaving && !d->back &&
-	       strncmp(d->uri.scheme, "faulty", 6) != 0;
+	return donor_lost(d) && strncmp(d->uri.scheme, "faulty", 6) != 0;
 }
 
 /* Between a half and all of wait. */
@@ -70,21 +69,17 @@ static void attempt(struct leap *leap, struct donor *d, uint64_t now)
 	err = donors_add_again(leap, d, d->wait_ns / 4 > OPEN_NS ? d->wait_ns / 4 : OPEN_NS);
 	if (err) {
 		log_debug("donor %s: still lost: %s", text, error_last());
-		wait_longer(donors, d, now);
+		if (donor_lost(d))
+			wait_longer(donors, d, now);
 		return;
 	}
-	d->back = true;
 	log_warn("donor %s is back: it lends memory again; pages that were lost with it stay lost",
 		 text);
 }
 
-void donors_rejoin(struct leap *leap)
+/* The one whose time has come, or NULL. DONORS lock held. */
+static struct donor *next_due(struct donors *donors, uint64_t now)
 {
-	struct donors *donors = &leap->donors;
-	uint64_t now = clock_ns();
-
-	if (!leap->config.rejoin || !leap->config.remote)
-		return;
 	for (uint32_t i = 0; i < donors->count; i++) {
 		struct donor *d = &donors->donor[i];
 
@@ -95,14 +90,24 @@ void donors_rejoin(struct leap *leap)
 				d->wait_ns = 0;
 			wait_longer(donors, d, now);
 		} else if (now >= d->retry_ns) {
-			d->back = donors->count == LEAP_DONORS_MAX || is_here(donors, d);
-			if (!d->back)
-				attempt(leap, d, now);
-			else if (donors->count == LEAP_DONORS_MAX)
-				log_warn("no lost donor is tried any more: a session has room for "
-					 "%d, dead ones included",
-					 LEAP_DONORS_MAX);
-			return; /* one at a time: heartbeats wait for it */
+			d->back = is_here(donors, d);
+			return d->back ? NULL : d;
 		}
 	}
+	return NULL;
+}
+
+void donors_rejoin(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+	uint64_t now = clock_ns();
+	struct donor *d;
+
+	if (!leap->config.rejoin || !leap->config.remote)
+		return;
+	lock_acquire(&donors->lock);
+	d = next_due(donors, now);
+	lock_release(&donors->lock);
+	if (d) /* one at a time: heartbeats wait for it */
+		attempt(leap, d, now);
 }

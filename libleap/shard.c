@@ -113,32 +113,52 @@ void shard_destroy(struct shard *shard)
 	views_destroy(&shard->views);
 }
 
+int lanes_open(const struct donor *d, struct lane **ret_lanes)
+{
+	static const enum lane_kind kinds[SHARD_LANES] = {LANE_DEMAND, LANE_PREFETCH, LANE_WRITE};
+	int err = 0;
+
+	for (unsigned i = 0; i < SHARD_LANES && !err; i++)
+		err = d->ops->lane_open(d->port, kinds[i], &ret_lanes[i]);
+	if (err)
+		lanes_close(d, ret_lanes);
+	return err;
+}
+
+void lanes_close(const struct donor *d, struct lane **lanes)
+{
+	for (unsigned i = 0; i < SHARD_LANES; i++) {
+		if (lanes[i])
+			d->ops->lane_close(lanes[i]);
+		lanes[i] = NULL;
+	}
+}
+
 int shard_open_lanes(struct shard *shard, uint32_t donor)
 {
-	struct donor *d = &shard->leap->donors.donor[donor];
-	int err;
+	struct lane *lanes[SHARD_LANES] = {NULL};
+	int err = lanes_open(&shard->leap->donors.donor[donor], lanes);
 
-	err = d->ops->lane_open(d->port, LANE_DEMAND, &shard->demand[donor]);
 	if (!err)
-		err = d->ops->lane_open(d->port, LANE_PREFETCH, &shard->prefetch[donor]);
-	if (!err)
-		err = d->ops->lane_open(d->port, LANE_WRITE, &shard->write[donor]);
-	if (err)
-		shard_close_lanes(shard, donor);
+		shard_set_lanes(shard, donor, lanes);
 	return err;
+}
+
+void shard_set_lanes(struct shard *shard, uint32_t donor, struct lane *const *lanes)
+{
+	/* who finds the first uses the second, too */
+	__atomic_store_n(&shard->prefetch[donor], lanes[1], __ATOMIC_RELEASE);
+	__atomic_store_n(&shard->write[donor], lanes[2], __ATOMIC_RELEASE);
+	__atomic_store_n(&shard->demand[donor], lanes[0], __ATOMIC_RELEASE);
 }
 
 void shard_close_lanes(struct shard *shard, uint32_t donor)
 {
-	struct donor *d = &shard->leap->donors.donor[donor];
-	struct lane **lanes[] = {&shard->demand[donor], &shard->prefetch[donor],
-				 &shard->write[donor]};
+	struct lane *lanes[SHARD_LANES] = {shard->demand[donor], shard->prefetch[donor],
+					   shard->write[donor]};
 
-	for (unsigned i = 0; i < 3; i++) {
-		if (*lanes[i])
-			d->ops->lane_close(*lanes[i]);
-		*lanes[i] = NULL;
-	}
+	shard->demand[donor] = shard->prefetch[donor] = shard->write[donor] = NULL;
+	lanes_close(&shard->leap->donors.donor[donor], lanes);
 }
 
 void shard_queue_remove(struct shard *shard, struct extent *e)

@@ -116,8 +116,15 @@ int shard_open_uffd(struct shard *shard);
 /* In a forked child: a new userfaultfd for the same limbo area. */
 int shard_reopen_uffd(struct shard *shard);
 void shard_destroy(struct shard *shard);
-/* Opens the lanes to a donor. Control context. */
+/* A shard's lanes to a donor: demand, prefetch, write. lanes_open() leaves none open on failure. Control context. */
+#define SHARD_LANES 3
+struct donor;
+int lanes_open(const struct donor *donor, struct lane **ret_lanes);
+void lanes_close(const struct donor *donor, struct lane **lanes);
+/* Opens the lanes to a donor of the list. Control context. */
 int shard_open_lanes(struct shard *shard, uint32_t donor);
+/* Takes lanes that are open. The shard's threads see them from now on. */
+void shard_set_lanes(struct shard *shard, uint32_t donor, struct lane *const *lanes);
 void shard_close_lanes(struct shard *shard, uint32_t donor);
 /* Pages of the extent became LOCAL / stopped being so: bitmap, queue, gauges. Lock held. */
 void shard_pages_local(struct shard *shard, struct extent *e, uint64_t mask);

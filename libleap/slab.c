@@ -135,6 +135,15 @@ void slabs_donor_gone(struct slabs *slabs, struct donor *donor)
 	lock_release(&slabs->lock);
 }
 
+void slabs_disown(struct slabs *slabs, struct donor *dead, struct donor *lost)
+{
+	lock_acquire(&slabs->lock);
+	for (uint32_t i = 0; i < slabs->count; i++)
+		if (slabs->table[i] && slabs->table[i]->donor == dead && slabs->table[i]->gone)
+			__atomic_store_n(&slabs->table[i]->donor, lost, __ATOMIC_RELEASE);
+	lock_release(&slabs->lock);
+}
+
 void slabs_freeze_all(struct slabs *slabs)
 {
 	lock_acquire(&slabs->lock);

@@ -63,6 +63,8 @@ int slabs_take_unused(struct slabs *slabs, struct donor *donor, uint32_t keep_gr
 		      struct donor **ret_donor, uint32_t *ret_number);
 /* The donor died, or is alive and all its slabs are shared now / no more. */
 void slabs_donor_gone(struct slabs *slabs, struct donor *donor);
+/* What a dead donor had belongs to `lost` from now on. */
+void slabs_disown(struct slabs *slabs, struct donor *dead, struct donor *lost);
 void slabs_freeze_all(struct slabs *slabs);
 /* Next frozen slab at or after *cursor; false when none. */
 bool slabs_next_frozen(struct slabs *slabs, uint32_t *cursor, struct donor **ret_donor,

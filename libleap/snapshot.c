@@ -75,7 +75,7 @@ void stats_snapshot(struct leap *leap, struct leap_stats *st)
 	st->overhead_bytes = overhead_bytes(leap);
 	st->regions = leap->nregions;
 	st->slabs = leap->slabs.live;
-	st->donors = leap->donors.count;
+	st->donors = donors_known(&leap->donors);
 	for (uint32_t d = 0; d < leap->donors.count; d++)
 		st->donors_alive += donor_alive(&leap->donors.donor[d]);
 	lock_acquire(&scratch_lock);

@@ -57,6 +57,7 @@ static bool sleep_until_work(struct shard *shard, int timeout_ms)
 
 	fds[n++] = (struct pollfd){.fd = shard->uffd, .events = POLLIN};
 	fds[n++] = (struct pollfd){.fd = shard->wake_fd, .events = POLLIN};
+	lock_acquire(&shard->role_lock); /* lanes end under it */
 	for (uint32_t d = 0; shard->fetches_in_flight && d < donors->count; d++) {
 		const struct transport_ops *ops = donors->donor[d].ops;
 
@@ -66,6 +67,7 @@ static bool sleep_until_work(struct shard *shard, int timeout_ms)
 		fds[n++] =
 			(struct pollfd){.fd = ops->lane_fd(shard->prefetch[d]), .events = POLLIN};
 	}
+	lock_release(&shard->role_lock);
 	if (shard->fetches_in_flight) /* wake up now and then to see deadlines pass */
 		timeout_ms = shorter(timeout_ms, DEADLINE_MS);
 	if (syscall(SYS_poll, fds, n, timeout_ms) <= 0)

@@ -129,6 +129,31 @@ static void test_donors(void **state)
 	assert_ok(leap_close(leap));
 }
 
+/* Donors that went leave nothing behind: neither in the list, nor of the most that a session can have. */
+static void test_donors_go(void **state)
+{
+	enum { MOST = 64 };
+	struct leap *leap = session("local=16M", NULL);
+	char *base = filled(leap);
+
+	for (int i = 0; i < 2 * MOST; i++) {
+		assert_ok(leap_donor_add(leap, "faulty::loop:"));
+		assert_ok(leap_donor_remove(leap, "faulty::loop:"));
+		assert_int_equal(stats(leap).donors, 1);
+	}
+	for (int i = 1; i < MOST; i++)
+		assert_ok(leap_donor_add(leap, "faulty::loop:"));
+	assert_int_equal(leap_donor_add(leap, "faulty::loop:"), -E2BIG);
+	range_write(base, PAGES, 3);
+	assert_ok(leap_donor_remove(leap, "faulty::loop:"));
+	range_check(base, PAGES, 3);
+	assert_ok(leap_donor_add(leap, "faulty::loop:"));
+	assert_int_equal(leap_donor_add(leap, "faulty::loop:"), -E2BIG);
+	assert_int_equal(stats(leap).donors_alive, MOST);
+	range_check(base, PAGES, 3);
+	assert_ok(leap_close(leap));
+}
+
 #define SILENT_PAGES 49152 /* three slabs, so that donors are asked for another */
 
 static char *silent_base;
@@ -244,10 +269,10 @@ static void test_stats(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_limit),        cmocka_unit_test(test_options),
-		cmocka_unit_test(test_remote),       cmocka_unit_test(test_donors),
-		cmocka_unit_test(test_silent_donor), cmocka_unit_test(test_full),
-		cmocka_unit_test(test_stats),
+		cmocka_unit_test(test_limit),     cmocka_unit_test(test_options),
+		cmocka_unit_test(test_remote),    cmocka_unit_test(test_donors),
+		cmocka_unit_test(test_donors_go), cmocka_unit_test(test_silent_donor),
+		cmocka_unit_test(test_full),      cmocka_unit_test(test_stats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
