@@ -313,20 +313,45 @@ static void step_donors(const char *first)
 	check(&home, 0, PAGES, 1);
 }
 
+static bool port_fired(const struct port *port, unsigned nth)
+{
+	for (int k = 0; k < FAULT_KINDS; k++)
+		if (port->spec.rule[k].nth == nth && atomic_load(&port->spec.rule[k].count) >= nth)
+			return true;
+	return false;
+}
+
+/* The faulty donor is disconnected when it is removed: its counters are looked at before. */
+static struct transport_ops watched;
+static const struct transport_ops *faulty_ops;
+static unsigned watched_nth;
+static bool fired_before;
+
+static void watched_close(struct port *port)
+{
+	fired_before = port_fired(port, watched_nth);
+	faulty_ops->close(port);
+}
+
+static void watch_close(unsigned nth)
+{
+	struct donor *d = &leap->donors.donor[0];
+
+	watched_nth = nth;
+	faulty_ops = d->ops;
+	watched = *faulty_ops;
+	watched.close = watched_close;
+	d->ops = &watched;
+}
+
 /* Asks the faulty donor how far its counters came. */
 static bool transport_fired(const struct injection *injection, unsigned nth)
 {
 	const struct donor *d = &leap->donors.donor[0];
 
-	if (!d->port)
-		return true;
 	if (!strcmp(injection->name, "adopt-error"))
 		return adopt_failed;
-	for (int k = 0; k < FAULT_KINDS; k++)
-		if (d->port->spec.rule[k].nth == nth &&
-		    atomic_load(&d->port->spec.rule[k].count) >= nth)
-			return true;
-	return false;
+	return d->port ? port_fired(d->port, nth) : fired_before;
 }
 
 static void open_session(const struct script *script, const char *donors)
@@ -404,6 +429,8 @@ void script_run(const struct script *script, struct outcome *outcome)
 		out->fired = 1;
 		_exit(0);
 	}
+	if (injection->kind == INJECT_TRANSPORT)
+		watch_close(script->nth);
 	use_session(donors);
 	out->step = "close";
 	out->fired = injection->kind == INJECT_TRANSPORT ? transport_fired(injection, script->nth)
