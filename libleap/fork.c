@@ -140,6 +140,7 @@ void runtime_fork_parent(struct leap *leap)
 
 static int reopen_shard(struct shard *shard)
 {
+	bool was_user_only = shard->leap->user_only;
 	int err;
 
 	fd_close(shard->uffd);
@@ -150,6 +151,11 @@ static int reopen_shard(struct shard *shard)
 		return shard->wake_fd;
 	shard->wake_fd = fd_own(shard->wake_fd);
 	err = shard_reopen_uffd(shard);
+	if (!err && shard->leap->user_only && !was_user_only)
+		err = error_set(
+			EPERM, "this process may not serve system calls any more, since it gave up "
+			       "its rights: let it have /dev/userfaultfd, or 'sysctl "
+			       "vm.unprivileged_userfaultfd=1'");
 	return err;
 }
 
@@ -221,7 +227,7 @@ static int remake(struct leap *leap)
 	return err;
 }
 
-void runtime_fork_child(struct leap *leap)
+int runtime_fork_child(struct leap *leap)
 {
 	struct lock_app saved = fork_saved;
 	int err;
@@ -243,9 +249,10 @@ void runtime_fork_child(struct leap *leap)
 			control_open(leap);
 	}
 	if (err) {
-		log_error("the child of fork() cannot go on: %s", error_last());
-		syscall(SYS_exit_group, 127);
+		log_error("fork failed, since its child cannot be served: %s", error_last());
+		return err;
 	}
 	runtime_leave();
 	lock_app_leave(&saved);
+	return 0;
 }

@@ -68,8 +68,8 @@ int region_page_held(const struct leap_region *region, const void *addr);
  */
 int runtime_fork_prepare(struct leap *leap);
 void runtime_fork_parent(struct leap *leap);
-/* On failure the child cannot go on with managed memory: writes the sentence and _exit()s 127. */
-void runtime_fork_child(struct leap *leap);
+/* -errno, with the sentence written: the child must not go on. */
+int runtime_fork_child(struct leap *leap);
 
 /* Frames may be referenced behind our back (vmsplice, MSG_ZEROCOPY): never reuse frames from now on. */
 void runtime_no_recycle(struct leap *leap);

@@ -6,7 +6,6 @@
  * the address first.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 
 #include "libleap/error.h"
@@ -128,7 +127,6 @@ void *leap_raw_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t o
 int leap_raw_munmap(void *addr, size_t len);
 int leap_raw_madvise(void *addr, size_t len, int advice);
 int leap_raw_mprotect(void *addr, size_t len, int prot);
-int leap_raw_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 /*
  * What jemalloc maps itself: extents of its first allocations, and tables. Few, and hardly ever unmapped. An entry
@@ -164,14 +162,4 @@ int leap_raw_madvise(void *addr, size_t len, int advice)
 int leap_raw_mprotect(void *addr, size_t len, int prot)
 {
 	return (int)syscall(SYS_mprotect, addr, len, prot);
-}
-
-/*
- * Our handlers must be registered before jemalloc's: prepare handlers run in reverse order, so the pager stops
- * after jemalloc has taken its locks, which lie in managed memory.
- */
-int leap_raw_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
-{
-	fork_register();
-	return pthread_atfork(prepare, parent, child);
 }

@@ -8,7 +8,7 @@
  *   space.c      which managed addresses are free, and what was asked for on the others
  *   map.c        mmap(), munmap() and their relatives on managed addresses; with it map_fixed.c (mappings over
  *                managed memory), remap.c (mremap), advise.c (madvise, mprotect, mincore), mlock.c, brk.c
- *   forking.c    fork and its relatives
+ *   forking.c    fork and its relatives; atfork.c: the program's fork handlers
  *   threads.c    the pager's threads are no threads of the program; stacks the program chose itself
  *   fds.c        descriptors that the program must not close
  *   direct.c     O_DIRECT
@@ -54,16 +54,19 @@ static inline bool managed(const void *addr, size_t len)
 /* hooks.c: makes every arena of the private jemalloc take its memory from the reservation. */
 int hooks_install(void);
 
-/* forking.c: fork handlers, before any other library's. Idempotent. */
+/* forking.c: for the C library's own calls of fork(). */
 void fork_register(void);
 /* Finds the C library's functions while that is harmless. */
 void fork_resolve(void);
-/* Around any call that makes a process with a copy of this one's memory. begin: 0, or -1 with errno. */
+/*
+ * Around any call that makes a process with a copy of this one's memory. begin: 0, or -1 with errno. end takes the
+ * call's result and gives what the program is to see: -1 with errno, too, if the child could not be served, which
+ * is gone then.
+ */
 int fork_begin(void);
+pid_t fork_end(pid_t pid);
 /* A child with a copy of the memory that shares what it may not: true, with errno and a sentence. */
 bool fork_refuses(uint64_t flags);
-void fork_parent(void);
-void fork_child(void);
 
 /* direct.c: as fork_resolve(). */
 void direct_resolve(void);

@@ -86,11 +86,7 @@ static long copy_process(long number, const struct args *a)
 	if (fork_begin())
 		return -1;
 	pid = kernel(number, a);
-	if (pid)
-		fork_parent();
-	else
-		fork_child();
-	return pid;
+	return fork_end((pid_t)pid);
 }
 
 static long memory_call(long number, const struct args *a)
