@@ -95,8 +95,8 @@ enum leap_advice {
 	LEAP_ADVISE_SEQUENTIAL, /* expect ascending access: prefetch at once with large windows */
 	LEAP_ADVISE_RANDOM,     /* expect no pattern: do not prefetch */
 	LEAP_ADVISE_WILLNEED,   /* start fetching in the background */
-	LEAP_ADVISE_DONTNEED,   /* content is not needed: reads as zeroes from now on */
-	LEAP_ADVISE_COLD,       /* evict these before others */
+	LEAP_ADVISE_DONTNEED, /* content is not needed: reads as zeroes from now on (madvise() would lose the pages: SIGBUS) */
+	LEAP_ADVISE_COLD, /* evict these before others */
 	LEAP_ADVISE_PIN, /* fetch and keep local until UNPIN, of which each PIN needs one; -ENOMEM if the limit does not
 			  * allow it, -EOVERFLOW if a page is pinned 4095 times already */
 	LEAP_ADVISE_UNPIN,

@@ -22,6 +22,7 @@ struct evicting {
 	uint32_t slot;
 	uint64_t mask;   /* claimed */
 	uint64_t moved;  /* taken out */
+	uint64_t gone;   /* had no content any more */
 	uint64_t dirty;  /* to be written */
 	uint64_t unused; /* prefetched, never known to be touched */
 	uint64_t zero;   /* nothing to be stored */
@@ -108,7 +109,7 @@ static void take_out(struct shard *shard, struct evicting *ev)
 {
 	const struct mover_ops *mover = shard->limbo.movable ? &mover_move : &mover_wp;
 
-	ev->moved = mover->out(shard, ev->extent, ev->slot, ev->mask, ev->extent->local);
+	ev->moved = mover->out(shard, ev->extent, ev->slot, ev->mask, ev->extent->local, &ev->gone);
 	for (uint64_t m = ev->moved; m; m &= m - 1) {
 		unsigned i = (unsigned)__builtin_ctzll(m);
 
@@ -164,8 +165,7 @@ static int map_frame(struct shard *shard, char *addr, char *frame, bool *ret_mov
 	for (int tries = 0; tries < UNEVICT_TRIES && err && err != -EEXIST; tries++) {
 		if (tries)
 			sched_yield();
-		if (shard->limbo.movable &&
-		    !uffd_move(shard->uffd, addr, frame, LEAP_PAGE_BYTES, false, true, NULL)) {
+		if (shard->limbo.movable && mover_in(shard, addr, frame, 1, true)) {
 			*ret_moved = true;
 			return 0;
 		}
@@ -222,7 +222,7 @@ static void settle(struct shard *shard, struct evicting *ev)
 {
 	struct limbo_slot *slot = &shard->limbo.slot[ev->slot];
 	struct extent *e = ev->extent;
-	uint64_t stay = ev->mask & ~ev->moved;
+	uint64_t stay = ev->mask & ~ev->moved & ~ev->gone;
 	uint32_t put[EXTENT_PAGES] = {0};
 
 	slot->busy = false;
@@ -232,6 +232,8 @@ static void settle(struct shard *shard, struct evicting *ev)
 	for (uint64_t m = stay; m; m &= m - 1)
 		page_move(&extent_pages(e)[__builtin_ctzll(m)], PAGE_LOCAL);
 	shard_pages_local(shard, e, stay);
+	for (uint64_t m = ev->gone; m; m &= m - 1)
+		page_gone(shard, e->region, extent_first_page(e) + (unsigned)__builtin_ctzll(m));
 	ev->dirty = ev->unused = ev->zero = 0;
 	for (uint64_t m = ev->moved; m; m &= m - 1)
 		settle_page(shard, ev, (unsigned)__builtin_ctzll(m), put);

@@ -7,6 +7,7 @@
 #include "libleap/log.h"
 #include "libleap/plan.h"
 #include "libleap/session.h"
+#include "libleap/uffd/content.h"
 #include "libleap/uffd/uffd.h"
 
 #define ZERO_WINDOW_MAX EXTENT_PAGES
@@ -128,8 +129,10 @@ static void serve_local(struct shard *shard, struct leap_region *region, size_t 
 		shard->count.faults_wp++;
 		uffd_wp(shard->uffd, addr, LEAP_PAGE_BYTES, false, true);
 	} else {
-		/* there already, as a rule; else the program itself dropped it, by a call that we did not see */
-		uffd_zero(shard->uffd, addr, LEAP_PAGE_BYTES);
+		if (!content_mask(shard->uffd, addr, 1)) {
+			page_lost(shard, region, index, PAGE_GONE);
+			return;
+		}
 	}
 	uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
 }

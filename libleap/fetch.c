@@ -111,18 +111,25 @@ void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t i
 
 bool fetch_free_buffer(struct shard *shard)
 {
-	const struct stage_entry *oldest;
+	const struct stage_entry *entry;
 	struct slot_place place;
 
-	if (shard->stage.oldest < 0)
-		return false;
-	oldest = &shard->stage.entry[shard->stage.oldest];
-	slot_resolve(&shard->leap->slabs, oldest->region->pages[oldest->page].slot, &place);
-	if (place.gone)
-		fetch_map_staged(shard, oldest->region, oldest->page);
-	else
-		fetch_drop_staged(shard, oldest->region, oldest->page);
-	return true;
+	for (int i = shard->stage.oldest; i >= 0; i = entry->newer) {
+		const struct extent *e;
+
+		entry = &shard->stage.entry[i];
+		e = &entry->region->extents[entry->page / EXTENT_PAGES];
+		slot_resolve(&shard->leap->slabs, entry->region->pages[entry->page].slot, &place);
+		if (!place.gone) {
+			fetch_drop_staged(shard, entry->region, entry->page);
+			return true;
+		}
+		if (e->flags & EXTENT_BUSY) /* mapped now, it would leave with its neighbours */
+			continue;
+		fetch_map_staged(shard, entry->region, entry->page);
+		return true;
+	}
+	return false;
 }
 
 int fetch_take_buffers(struct shard *shard, unsigned *n)
@@ -130,8 +137,9 @@ int fetch_take_buffers(struct shard *shard, unsigned *n)
 	struct stage *stage = &shard->stage;
 	int first;
 
-	while (stage->nused + *n > STAGE_PAGES && stage_droppable(stage))
-		fetch_free_buffer(shard);
+	while (stage->nused + *n > STAGE_PAGES && stage_droppable(stage) &&
+	       fetch_free_buffer(shard))
+		;
 	while ((first = stage_take(stage, *n)) < 0 && *n > 1)
 		*n /= 2;
 	return first;
@@ -395,7 +403,7 @@ void fetch_rescue(struct shard *shard, struct extent *e, unsigned i)
 
 	/* a frame that is being sent must stay: map a copy */
 	if (shard->limbo.movable && !page_has(&extent_pages(e)[i], PAGE_WRITING))
-		moved = !uffd_move(shard->uffd, addr, frame, LEAP_PAGE_BYTES, false, true, NULL);
+		moved = mover_in(shard, addr, frame, 1, true);
 	if (!moved)
 		err = uffd_copy(shard->uffd, addr, frame, LEAP_PAGE_BYTES, true, NULL);
 	if (err)
@@ -409,7 +417,7 @@ void fetch_rescue(struct shard *shard, struct extent *e, unsigned i)
 unsigned fetch_rescue_extent(struct shard *shard, struct extent *e, uint64_t mask)
 {
 	const struct page *pages = extent_pages(e);
-	unsigned bit = 0, n, total = 0;
+	unsigned bit = 0, n;
 
 	if (!e->limbo || !shard->limbo.movable || e->flags & EXTENT_BUSY)
 		return 0;
@@ -419,17 +427,12 @@ unsigned fetch_rescue_extent(struct shard *shard, struct extent *e, uint64_t mas
 		if (page_state(page) != PAGE_LIMBO || page_has(page, PAGE_WRITING))
 			mask &= ~(m & -m);
 	}
+	mask = mover_in(shard, extent_addr(e), limbo_frame(&shard->limbo, e->limbo - 1, 0), mask,
+			false);
 	for (; (n = mask_run(mask, &bit)); bit += n) {
-		char *addr = extent_addr(e) + ((size_t)bit << LEAP_PAGE_SHIFT);
-		size_t done = 0;
-
-		uffd_move(shard->uffd, addr, limbo_frame(&shard->limbo, e->limbo - 1, bit),
-			  (size_t)n << LEAP_PAGE_SHIFT, false, false, &done);
-		for (unsigned i = 0; i < done >> LEAP_PAGE_SHIFT; i++, total++)
+		for (unsigned i = 0; i < n; i++)
 			rescued(shard, e, bit + i, true);
-		if (done)
-			record_pages(shard, TRACE_RESCUE, e->region, extent_first_page(e) + bit,
-				     (uint32_t)(done >> LEAP_PAGE_SHIFT));
+		record_pages(shard, TRACE_RESCUE, e->region, extent_first_page(e) + bit, n);
 	}
-	return total;
+	return (unsigned)__builtin_popcountll(mask);
 }

@@ -44,8 +44,8 @@ int fetch_reap(struct shard *shard);
 void fetch_map_staged(struct shard *shard, struct leap_region *region, size_t index);
 /* Drops a STAGED page: REMOTE again. */
 void fetch_drop_staged(struct shard *shard, struct leap_region *region, size_t index);
-/* Frees the buffer of the page that has been STAGED longest: REMOTE again, or mapped if its donor is gone. False when there is
- * none. */
+/* Frees the buffer of the page that has been STAGED longest: REMOTE again, or mapped if its donor is gone and its extent is not
+ * BUSY. False when there is none. */
 bool fetch_free_buffer(struct shard *shard);
 /* Neighbouring buffers for a prefetch of *n pages, or for as many as there are, which sets *n: index of the first, or -1. Frees
  * those of pages that have been STAGED longest, but behind the fence (stage.h). */

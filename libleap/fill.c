@@ -283,8 +283,8 @@ static unsigned load_frames(struct shard *shard, struct extent *e, unsigned i, u
 
 unsigned fill_recycled(struct shard *shard, struct extent *e, uint64_t mask)
 {
-	unsigned bit = 0, n, total = 0;
-	uint64_t loaded = 0, moved = 0;
+	unsigned bit = 0, n;
+	uint64_t loaded = 0, moved;
 	char *frames;
 
 	if (__builtin_popcountll(mask) < RECYCLE_MIN || e->flags & EXTENT_BUSY)
@@ -299,22 +299,12 @@ unsigned fill_recycled(struct shard *shard, struct extent *e, uint64_t mask)
 		loaded |= k ? mask_range(bit, k) : 0;
 		bit += k ? k : 1;
 	}
-	for (bit = 0; (n = mask_run(loaded, &bit)); bit += n) {
-		size_t off = (size_t)bit << LEAP_PAGE_SHIFT, done = 0;
-		unsigned k;
-
-		uffd_move(shard->uffd, extent_addr(e) + off, frames + off,
-			  (size_t)n << LEAP_PAGE_SHIFT, false, false, &done);
-		k = (unsigned)(done >> LEAP_PAGE_SHIFT);
-		if (!k)
-			continue;
-		account_run(shard, e->region, extent_first_page(e) + bit, k);
-		moved |= mask_range(bit, k);
-		total += k;
-	}
-	shard->count.read += total;
+	moved = mover_in(shard, extent_addr(e), frames, loaded, false);
+	for (bit = 0; (n = mask_run(moved, &bit)); bit += n)
+		account_run(shard, e->region, extent_first_page(e) + bit, n);
+	shard->count.read += (uint64_t)__builtin_popcountll(moved);
 
 	if (moved != ~0ull)
-		sys_madvise(frames, EXTENT_BYTES, MADV_DONTNEED);
-	return total;
+		limbo_drop(frames, EXTENT_PAGES);
+	return (unsigned)__builtin_popcountll(moved);
 }

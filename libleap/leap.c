@@ -109,20 +109,6 @@ uint64_t available_bytes(void)
 	return kib << 10;
 }
 
-void abort_now(void)
-{
-	sigset_t set;
-
-	/* a pager thread blocks all signals, so abort() alone would wait */
-	sigemptyset(&set);
-	sigaddset(&set, SIGABRT);
-	signal(SIGABRT, SIG_DFL);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	syscall(SYS_tgkill, getpid(), sys_gettid(), SIGABRT);
-	syscall(SYS_exit_group, 134);
-	__builtin_unreachable();
-}
-
 static int choose_mover(struct leap *leap)
 {
 	struct mover_choice choice;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "libleap/limbo.h"
+#include "libleap/log.h"
 #include "libleap/session.h"
 #include "libleap/uffd/uffd.h"
 #include "libleap/util/mem.h"
@@ -54,6 +55,17 @@ void limbo_destroy(struct shard *shard)
 char *limbo_frame(const struct limbo *limbo, uint32_t slot, unsigned i)
 {
 	return limbo->area + slot * EXTENT_BYTES + ((size_t)i << LEAP_PAGE_SHIFT);
+}
+
+void limbo_drop(char *frames, size_t n)
+{
+	int err = sys_discard(frames, n << LEAP_PAGE_SHIFT);
+
+	if (!err)
+		return;
+	log_error("internal error: frames at %p cannot be dropped (error %d)", (void *)frames,
+		  -err);
+	abort_now();
 }
 
 static struct limbo_slot *tail_slot(struct limbo *limbo)
@@ -142,7 +154,7 @@ int limbo_take(struct shard *shard, struct extent *e, uint32_t *ret_slot)
 static void drop_frames(struct limbo *limbo, uint32_t first, uint32_t count)
 {
 	if (limbo->movable && count)
-		sys_madvise(limbo_frame(limbo, first, 0), count * EXTENT_BYTES, MADV_DONTNEED);
+		limbo_drop(limbo_frame(limbo, first, 0), (size_t)count * EXTENT_PAGES);
 }
 
 int limbo_retire_extent(struct shard *shard, struct extent *e)

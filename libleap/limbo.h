@@ -49,6 +49,8 @@ int limbo_init(struct shard *shard, bool movable, uint32_t nslots);
 int limbo_register(struct shard *shard);
 void limbo_destroy(struct shard *shard);
 char *limbo_frame(const struct limbo *limbo, uint32_t slot, unsigned i);
+/* Gives n frames back to the kernel. A frame that stayed would be taken for what is moved there next. */
+void limbo_drop(char *frames, size_t n);
 /* A fresh slot for the extent, or -EBUSY when the ring is full and its tail cannot be retired. */
 int limbo_take(struct shard *shard, struct extent *e, uint32_t *ret_slot);
 /* Pages of a slot that is not busy that are stored at a donor that is gone. */

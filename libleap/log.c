@@ -9,6 +9,7 @@
 #include "libleap/log.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 
 #include "libleap/util/fmt.h"
@@ -84,4 +85,18 @@ void log_write(enum log_level level, const char *format, ...)
 	if (!taker || !taker(level, line, n))
 		log_put(line, n);
 	errno = saved_errno;
+}
+
+void abort_now(void)
+{
+	sigset_t set;
+
+	/* a pager thread blocks all signals, so abort() alone would wait */
+	sigemptyset(&set);
+	sigaddset(&set, SIGABRT);
+	signal(SIGABRT, SIG_DFL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	syscall(SYS_tgkill, getpid(), sys_gettid(), SIGABRT);
+	syscall(SYS_exit_group, 134);
+	__builtin_unreachable();
 }

@@ -32,4 +32,7 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
 #define log_info(...)  log_write(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
+/* Ends the process by SIGABRT, from any thread, one whose signals are blocked too. After log_error() with the reason. */
+void abort_now(void) __attribute__((noreturn));
+
 #endif

@@ -29,7 +29,8 @@
  *   REMOTE    no                    | its donor's slot only      | yes, STORED      | shard lock
  *   LOST      no (poison marker)    | gone                       | none             | shard lock
  *
- * (Also LIMBO -> LOST: no donor takes the page, and the kernel has no memory to map it again.)
+ * (Also LIMBO -> LOST: no donor takes the page, and the kernel has no memory to map it again; LOCAL or EVICTING -> LOST: the
+ * program dropped the page by a call that Leap did not see.)
  *
  * STORED means: the slot holds, acknowledged by the donor, bytes whose hash is page->hash. For a LOCAL
  * page these may be older than the page. A page enters REMOTE only with STORED set and WRITING clear: that

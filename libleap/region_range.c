@@ -120,13 +120,6 @@ static void maybe_drop_group(struct leap_region *r, struct extent *e)
 	e->group = 0;
 }
 
-/* Memory that the program locked stays locked, but its content goes, too. */
-static void discard(char *addr, size_t len)
-{
-	if (sys_madvise(addr, len, MADV_DONTNEED) == -EINVAL)
-		sys_madvise(addr, len, MADV_DONTNEED_LOCKED);
-}
-
 static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first, size_t end)
 {
 	for (size_t at = first; at < end;) {
@@ -141,7 +134,7 @@ static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first,
 		slots_put(&r->leap->slabs, slots, EXTENT_PAGES);
 		maybe_drop_group(r, e);
 	}
-	discard(region_page_addr(r, first), (end - first) << LEAP_PAGE_SHIFT);
+	sys_discard(region_page_addr(r, first), (end - first) << LEAP_PAGE_SHIFT);
 }
 
 void region_drop(struct leap_region *r, size_t first, size_t n)
@@ -158,8 +151,8 @@ void region_drop(struct leap_region *r, size_t first, size_t n)
 			stop = stripe_end < end ? stripe_end : end;
 			lock_acquire(&shard->lock);
 			if (!region_page_armed(r, first)) {
-				discard(region_page_addr(r, first), (stop - first)
-									    << LEAP_PAGE_SHIFT);
+				sys_discard(region_page_addr(r, first), (stop - first)
+										<< LEAP_PAGE_SHIFT);
 				first = stop;
 			}
 			lock_release(&shard->lock);

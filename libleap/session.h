@@ -104,9 +104,11 @@ void shards_unlock_all(struct leap *leap);
 
 /* A page's content is gone: state LOST, poisoned, sentence on stderr once per cause. Shard lock held. */
 void page_lost(struct shard *shard, struct leap_region *region, size_t index, const char *why);
-
-/* Ends the process by SIGABRT, from a pager thread whose signals are blocked. */
-void abort_now(void) __attribute__((noreturn));
+/* The page, LOCAL or EVICTING, has no content any more: LOST, but only a touch is an error. */
+#define PAGE_GONE                                                                                   \
+	"the program, or a library of it, dropped it by a system call that Leap did not see (drop " \
+	"it by madvise(), munmap() or leap_advise())"
+void page_gone(struct shard *shard, struct leap_region *region, size_t index);
 
 extern struct leap *sessions; /* all open sessions */
 /* The region of any session that holds the address, or NULL. No lock held. */

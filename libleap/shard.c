@@ -232,34 +232,57 @@ void shard_kick(struct shard *shard)
 	syscall(SYS_write, shard->wake_fd, &one, sizeof(one));
 }
 
-void page_lost(struct shard *shard, struct leap_region *region, size_t index, const char *why)
+/* Does the program learn of a loss by SIGBUS? Else it is aborted. */
+static bool raises_sigbus(const struct leap *leap)
+{
+	return leap->config.on_loss != ON_LOSS_ABORT && leap->can_poison;
+}
+
+/* The page is LOST from now on: said, and counted. */
+static void lose(struct shard *shard, struct leap_region *region, size_t index, const char *why)
 {
 	struct page *page = &region->pages[index];
-	char *addr = region_page_addr(region, index);
 
-	if (page_state(page) != PAGE_LOST) {
-		if (shard->lost == 0 || shard->lost % 1024 == 0)
-			log_error("the page at %p is lost: %s; the program gets %s", (void *)addr,
-				  why,
-				  shard->leap->config.on_loss == ON_LOSS_ABORT ||
-						  !shard->leap->can_poison
-					  ? "aborted"
-					  : "SIGBUS");
-		if (page_state(page) == PAGE_REMOTE)
-			shard->remote--;
-		if (page_state(page) != PAGE_ABSENT)
-			budget_add(shard->leap, -1, 0);
-		slots_put(&shard->leap->slabs, &page->slot, 1);
-		page->slot = 0;
-		waiting_end(shard, region, index);
-		page_set_flags(page, 0, PAGE_STORED | PAGE_WAITED | PAGE_DEMAND);
-		shard_prefetched(shard, page, false);
-		page_move(page, PAGE_LOST);
-		shard->lost++;
-	}
-	if (shard->leap->config.on_loss == ON_LOSS_ABORT || !shard->leap->can_poison)
-		abort_now();
+	if (shard->lost == 0 || shard->lost % 1024 == 0)
+		log_error("the page at %p is lost: %s; the program gets %s",
+			  (void *)region_page_addr(region, index), why,
+			  raises_sigbus(shard->leap) ? "SIGBUS" : "aborted");
+	if (page_state(page) == PAGE_REMOTE)
+		shard->remote--;
+	if (page_state(page) == PAGE_LOCAL)
+		shard_pages_unlocal(shard, &region->extents[index / EXTENT_PAGES],
+				    1ull << (index % EXTENT_PAGES));
+	if (page_state(page) != PAGE_ABSENT)
+		budget_add(shard->leap, -1, 0);
+	slots_put(&shard->leap->slabs, &page->slot, 1);
+	page->slot = 0;
+	waiting_end(shard, region, index);
+	page_set_flags(page, 0, PAGE_STORED | PAGE_WAITED | PAGE_DEMAND);
+	shard_prefetched(shard, page, false);
+	page_move(page, PAGE_LOST);
+	shard->lost++;
+}
+
+/* The next touch raises SIGBUS, and so does the one that waits. */
+static void poison(struct shard *shard, char *addr)
+{
 	if (!shard->inline_faults)
 		uffd_poison(shard->uffd, addr, LEAP_PAGE_BYTES);
 	uffd_wake(shard->uffd, addr, LEAP_PAGE_BYTES);
+}
+
+void page_lost(struct shard *shard, struct leap_region *region, size_t index, const char *why)
+{
+	if (page_state(&region->pages[index]) != PAGE_LOST)
+		lose(shard, region, index, why);
+	if (!raises_sigbus(shard->leap))
+		abort_now();
+	poison(shard, region_page_addr(region, index));
+}
+
+void page_gone(struct shard *shard, struct leap_region *region, size_t index)
+{
+	lose(shard, region, index, PAGE_GONE);
+	if (raises_sigbus(shard->leap)) /* else whoever touches it is aborted */
+		poison(shard, region_page_addr(region, index));
 }

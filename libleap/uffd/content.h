@@ -9,10 +9,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define CONTENT_PAGES 512 /* most that are asked about at once */
 
 /* Answers for n <= CONTENT_PAGES pages from addr on; 0 or -errno (where /proc is not mounted). Opens nothing (proc.h). */
 int content_find(const void *addr, size_t n, bool *ret_there);
+/*
+ * Which of n <= 64 pages of memory that is registered with this userfaultfd have content, as a mask. Always an answer:
+ * without /proc by trying to map zeroes there, which are dropped again. Nobody else may use these pages meanwhile.
+ */
+uint64_t content_mask(int uffd, const void *addr, unsigned n);
 
 #endif

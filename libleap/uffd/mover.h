@@ -7,8 +7,9 @@
  *
  * Out: pages of `mask` of one extent, which the caller has claimed (EVICTING, extent BUSY); pages of `keep`
  * are mapped too and must stay. Frames land at limbo_frame(slot, i). Blocks for the ioctls only; no lock is
- * needed. Returns the mask of pages that were taken out and whose frames hold their final content; the others are
- * untouched and mapped.
+ * needed. Returns the mask of pages that were taken out and whose frames are there and hold their final content.
+ * *ret_gone has those that had no content any more: the program dropped or unmapped them by a call that Leap did not
+ * see. The others are untouched and mapped.
  */
 #ifndef LEAP_MOVER_H
 #define LEAP_MOVER_H
@@ -23,10 +24,14 @@ struct shard;
 struct mover_ops {
 	const char *name;
 	uint64_t (*out)(struct shard *shard, struct extent *e, uint32_t slot, uint64_t mask,
-			uint64_t keep);
+			uint64_t keep, uint64_t *ret_gone);
 };
 
 extern const struct mover_ops mover_move, mover_wp;
+
+/* In, by UFFDIO_MOVE: pages of mask, whose frames are there, go from frames[i] to pages[i]. Those that left their frames; the
+ * others are in their frames still, and may be copied. */
+uint64_t mover_in(struct shard *shard, char *pages, char *frames, uint64_t mask, bool wake);
 
 /* What the kernel offers (under config->uffd_features) and what is taken of it. */
 struct mover_choice {

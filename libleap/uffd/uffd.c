@@ -112,8 +112,8 @@ int uffd_unregister(int fd, void *addr, size_t len)
 }
 
 /*
- * The common loop of COPY and MOVE: the kernel may stop half-way with EAGAIN and tells how much was done.
- * `done` is negative (an error code) or, on older kernels, untouched when nothing was done.
+ * COPY may stop half-way with EAGAIN and says how much was done, to the page (docs/decisions.md). `done` is negative (an
+ * error code) or, on older kernels, untouched when nothing was done.
  */
 static bool advance(long long done, size_t len, size_t *total)
 {
@@ -168,33 +168,17 @@ int uffd_zero(int fd, void *addr, size_t len)
 	return err;
 }
 
-int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake, size_t *ret_bytes)
+int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake)
 {
-	size_t total = 0;
-	int err = 0;
+	struct uffdio_move m = {
+		.dst = (uintptr_t)dst,
+		.src = (uintptr_t)src,
+		.len = len,
+		.mode = (wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE) |
+			(holes ? UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES : 0),
+	};
 
-	for (int tries = 0; tries < AGAIN_MAX; tries++) {
-		struct uffdio_move m = {
-			.dst = (uintptr_t)dst + total,
-			.src = (uintptr_t)src + total,
-			.len = len - total,
-			.mode = (wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE) |
-				(holes ? UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES : 0),
-		};
-
-		err = uffd_ioctl(fd, UFFDIO_MOVE, &m);
-		if (!err) {
-			total = len;
-			break;
-		}
-		if (advance(m.move, len, &total) || err != -EAGAIN)
-			break;
-		if (m.move <= 0)
-			sched_yield();
-	}
-	if (ret_bytes)
-		*ret_bytes = total;
-	return total >= len ? 0 : err;
+	return uffd_ioctl(fd, UFFDIO_MOVE, &m);
 }
 
 int uffd_wp(int fd, void *addr, size_t len, bool on, bool wake)

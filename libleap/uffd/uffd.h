@@ -2,10 +2,10 @@
 /*
  * uffd.h - userfaultfd, one function per ioctl, each answer of the kernel classified once.
  *
- * All return 0 or -errno. Calls that may stop half-way say how far they came in *ret_bytes (also on error).
+ * All return 0 or -errno. COPY may stop half-way and says how far it came in *ret_bytes (also on error).
  *   -EEXIST  a page is there already: the caller must wake
  *   -ENOENT  the range is not mapped or not registered (any more): drop it
- *   -EAGAIN  the address space is changing: already retried here a bounded number of times
+ *   -EAGAIN  the address space is changing: already retried here a bounded number of times, but for MOVE
  *   -EBUSY   MOVE: a page is pinned or shared after fork
  *   -ESRCH   the process is gone
  */
@@ -29,7 +29,9 @@ int uffd_unregister(int fd, void *addr, size_t len);
 int uffd_copy(int fd, void *dst, const void *src, size_t len, bool wake, size_t *ret_bytes);
 /* Maps zeroes, without waking; -EEXIST does not wake either. */
 int uffd_zero(int fd, void *addr, size_t len);
-int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake, size_t *ret_bytes);
+/* One try. 0: all was moved (holes: all that was there). Else any part may have been moved: only the page tables
+ * say which (mover.h). */
+int uffd_move(int fd, void *dst, void *src, size_t len, bool holes, bool wake);
 int uffd_wp(int fd, void *addr, size_t len, bool on, bool wake);
 int uffd_wake(int fd, void *addr, size_t len);
 int uffd_poison(int fd, void *addr, size_t len);

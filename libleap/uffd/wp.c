@@ -27,44 +27,24 @@ static bool copy_page(struct shard *shard, char *frame, char *src)
 }
 
 /*
- * Pages that the program dropped behind our back (madvise() of its own) are zeroes. Reading them would fault, and
- * the fault would wait for this eviction.
+ * Pages that the program dropped by a call that Leap did not see. Reading one would fault, and the fault would wait for
+ * this eviction.
  */
-static uint64_t dropped_before(const char *addr, unsigned n)
+static uint64_t find_gone(const struct shard *shard, const char *addr, unsigned first, unsigned n)
 {
-	bool there[EXTENT_PAGES];
-	uint64_t mask = 0;
-
-	if (!content_find(addr, n, there))
-		for (unsigned i = 0; i < n; i++)
-			mask |= there[i] ? 0 : 1ull << i;
-	return mask;
+	return mask_range(first, n) & ~(content_mask(shard->uffd, addr, n) << first);
 }
 
-static bool zero_page(struct shard *shard, char *frame)
+static uint64_t copy_run(struct shard *shard, struct extent *e, uint32_t slot, uint64_t mask)
 {
-	static const char zeroes[LEAP_PAGE_BYTES] __attribute__((aligned(4096)));
+	uint64_t copied = 0;
 
-	if (shard->limbo.movable)
-		return !uffd_copy(shard->uffd, frame, zeroes, LEAP_PAGE_BYTES, false, NULL);
-	memset(frame, 0, LEAP_PAGE_BYTES);
-	return true;
-}
+	for (; mask; mask &= mask - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(mask);
 
-static uint64_t copy_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
-			 unsigned n)
-{
-	char *addr = extent_addr(e) + ((size_t)first << LEAP_PAGE_SHIFT);
-	uint64_t copied = 0, holes = dropped_before(addr, n);
-
-	for (unsigned i = 0; i < n; i++) {
-		char *frame = limbo_frame(&shard->limbo, slot, first + i);
-		bool done = holes & 1ull << i ? zero_page(shard, frame)
-					      : copy_page(shard, frame,
-							  addr + ((size_t)i << LEAP_PAGE_SHIFT));
-
-		if (done)
-			copied |= 1ull << (first + i);
+		if (copy_page(shard, limbo_frame(&shard->limbo, slot, i),
+			      extent_addr(e) + ((size_t)i << LEAP_PAGE_SHIFT)))
+			copied |= 1ull << i;
 	}
 	return copied;
 }
@@ -90,22 +70,23 @@ static void drop_frames(struct shard *shard, uint32_t slot, uint64_t mask)
 	unsigned bit = 0, n;
 
 	for (; shard->limbo.movable && (n = mask_run(mask, &bit)); bit += n)
-		sys_madvise(limbo_frame(&shard->limbo, slot, bit), (size_t)n << LEAP_PAGE_SHIFT,
-			    MADV_DONTNEED);
+		limbo_drop(limbo_frame(&shard->limbo, slot, bit), n);
 }
 
 /* One run of neighbouring claimed pages. */
 static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
-			unsigned n)
+			unsigned n, uint64_t *gone)
 {
 	char *addr = extent_addr(e) + ((size_t)first << LEAP_PAGE_SHIFT);
 	size_t len = (size_t)n << LEAP_PAGE_SHIFT;
-	uint64_t copied, dropped = 0;
+	uint64_t copied, missing, dropped = 0;
 	unsigned bit = 0, k;
 
 	if (uffd_wp(shard->uffd, addr, len, true, false))
 		return 0;
-	copied = copy_run(shard, e, slot, first, n);
+	missing = find_gone(shard, addr, first, n);
+	*gone |= missing;
+	copied = copy_run(shard, e, slot, mask_range(first, n) & ~missing);
 	for (; (k = mask_run(copied, &bit)); bit += k)
 		dropped |= drop_run(e, bit, k);
 	drop_frames(shard, slot, copied & ~dropped);
@@ -115,14 +96,15 @@ static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, un
 }
 
 static uint64_t wp_out(struct shard *shard, struct extent *e, uint32_t slot, uint64_t mask,
-		       uint64_t keep)
+		       uint64_t keep, uint64_t *ret_gone)
 {
 	uint64_t out = 0;
 	unsigned bit = 0, n;
 
 	(void)keep;
+	*ret_gone = 0;
 	while ((n = mask_run(mask, &bit))) {
-		out |= out_run(shard, e, slot, bit, n);
+		out |= out_run(shard, e, slot, bit, n, ret_gone);
 		bit += n;
 	}
 	return out;

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "libleap/uffd/compat.h"
+
 #define LEAP_PAGE_SHIFT 12
 #define LEAP_PAGE_BYTES ((size_t)1 << LEAP_PAGE_SHIFT)
 #define LEAP_PAGE_MASK  (LEAP_PAGE_BYTES - 1)
@@ -50,6 +52,14 @@ static inline int sys_munmap(void *addr, size_t len)
 static inline int sys_madvise(void *addr, size_t len, int advice)
 {
 	return (int)sys_ret(syscall(SYS_madvise, addr, len, advice));
+}
+
+/* Drops the pages of private memory, also of memory that is locked (which stays so). */
+static inline int sys_discard(void *addr, size_t len)
+{
+	int err = sys_madvise(addr, len, MADV_DONTNEED);
+
+	return err == -EINVAL ? sys_madvise(addr, len, MADV_DONTNEED_LOCKED) : err;
 }
 
 static inline int sys_mprotect(void *addr, size_t len, int prot)

@@ -3,8 +3,6 @@
  * edges.c - corners of the pager: donors that are full, several shards, memory that the program itself locked or
  * dropped, reads in flight that nobody waits for, a kernel without memory.
  *
- * Every case runs in a process of its own with an alarm: a hang is a failure, and so is SIGBUS.
- *
  * usage: edges [CASE...]
  */
 #define _GNU_SOURCE
@@ -20,16 +18,8 @@
 #include <unistd.h>
 
 #include "leap.h"
-#include "libleap/session.h"
 #include "libleap/uffd/uffd.h"
-#include "test/fault/must.h"
-
-#define PAGE   4096ul
-#define HANG_S 60
-
-static struct leap *leap;
-static struct leap_region *region;
-static char *base;
+#include "test/fault/cases.h"
 
 /* ENOMEM for COPY and MOVE as often as this says. */
 static int no_memory;
@@ -41,54 +31,6 @@ int uffd_ioctl(int fd, unsigned long request, void *arg)
 	    __atomic_fetch_sub(&no_memory, 1, __ATOMIC_RELAXED) > 0)
 		return -ENOMEM;
 	return (int)sys_ret(ioctl(fd, request, arg));
-}
-
-/* options: "NAME=VALUE ..." */
-static void start(const char *options)
-{
-	struct leap_options *o = leap_options_new();
-	char text[256], *save = NULL;
-
-	snprintf(text, sizeof(text), "%s", options);
-	MUST(leap_options_set(o, "publish", "off"));
-	for (char *w = strtok_r(text, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
-		char *value = strchr(w, '=');
-
-		*value++ = 0;
-		MUST(leap_options_set(o, w, value));
-	}
-	MUST(leap_open(o, &leap));
-	leap_options_free(o);
-}
-
-static void make(size_t pages)
-{
-	MUST(leap_region_create(leap, pages * PAGE, &region));
-	base = leap_region_addr(region);
-}
-
-static uint64_t word_of(size_t page, uint64_t version, unsigned i)
-{
-	return (page + 1) * 0x9e3779b97f4a7c15ull + version * 0xc2b2ae3d27d4eb4full + i * i;
-}
-
-static void fill(size_t first, size_t n, uint64_t version)
-{
-	for (size_t p = first; p < first + n; p++)
-		for (unsigned i = 0; i < PAGE / 8; i++)
-			((volatile uint64_t *)(base + p * PAGE))[i] = word_of(p, version, i);
-}
-
-static void check(size_t first, size_t n, uint64_t version)
-{
-	for (size_t p = first; p < first + n; p++)
-		for (unsigned i = 0; i < PAGE / 8; i += 73) {
-			uint64_t got = ((volatile uint64_t *)(base + p * PAGE))[i];
-
-			if (got != word_of(p, version, i))
-				FAIL("page %zu word %u is %lx (state %s)", p, i, got,
-				     page_state_name(page_state(&region->pages[p])));
-		}
 }
 
 /* What does not fit the donors stays; all the rest goes on being paged. */
@@ -213,25 +155,6 @@ static void case_locked_move(void)
 static void case_locked_wp(void)
 {
 	locked("local=8M mover=wp");
-}
-
-/* The program drops pages behind our back, as it may with its own memory. */
-static void case_dropped(void)
-{
-	start("local=16M");
-	make(4096);
-	fill(0, 4096, 1);
-	fill(4000, 96, 1);
-	if (madvise(base + 4032 * PAGE, 64 * PAGE, MADV_DONTNEED))
-		FAIL("madvise: %s", strerror(errno));
-	for (size_t p = 4032; p < 4096; p++)
-		if (base[p * PAGE])
-			FAIL("page %zu was dropped and is not zero", p);
-	fill(4032, 64, 2);
-	MUST(leap_evict(leap, base, 4096 * PAGE));
-	check(0, 4032, 1);
-	check(4032, 64, 2);
-	MUST(leap_close(leap));
 }
 
 static void case_no_memory(void)
@@ -373,10 +296,7 @@ static void case_standstill_block(void)
 	standstill("local=8M frontend=block donors=faulty::loop:");
 }
 
-static const struct edge {
-	const char *name;
-	void (*run)(void);
-} edges[] = {
+static const struct fault_case edges[] = {
 	{"full", case_full},
 	{"full_async", case_full_async},
 	{"refill", case_refill},
@@ -385,7 +305,6 @@ static const struct edge {
 	{"inline_destroy", case_inline_destroy},
 	{"locked_move", case_locked_move},
 	{"locked_wp", case_locked_wp},
-	{"dropped", case_dropped},
 	{"no_memory", case_no_memory},
 	{"hidden_move", case_hidden_move},
 	{"hidden_wp", case_hidden_wp},
@@ -393,41 +312,10 @@ static const struct edge {
 	{"child_adopted", case_child_adopted},
 	{"standstill_busy", case_standstill_busy},
 	{"standstill_block", case_standstill_block},
+	{NULL, NULL},
 };
-
-static bool wanted(int argc, char **argv, const char *name)
-{
-	for (int i = 1; i < argc; i++)
-		if (!strcmp(argv[i], name))
-			return true;
-	return argc == 1;
-}
 
 int main(int argc, char **argv)
 {
-	int failed = 0;
-
-	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
-		int status = 0;
-		pid_t pid;
-
-		if (!wanted(argc, argv, edges[i].name))
-			continue;
-		pid = fork();
-		if (!pid) {
-			alarm(HANG_S);
-			edges[i].run();
-			_exit(0);
-		}
-		if (pid < 0 || waitpid(pid, &status, 0) != pid)
-			return 2;
-		printf("%-16s %s\n", edges[i].name,
-		       !status                       ? "ok"
-		       : !WIFSIGNALED(status)        ? "FAILED"
-		       : WTERMSIG(status) == SIGALRM ? "HANGS"
-						     : strsignal(WTERMSIG(status)));
-		fflush(stdout);
-		failed |= status;
-	}
-	return failed ? 1 : 0;
+	return run_cases(edges, argc, argv);
 }

@@ -20,9 +20,9 @@
 /* The diagram of page.h: what stands in the row may become what stands in the column marked. */
 static const char *const diagram[PAGE_NSTATES] = {
 	/*               A L F S E I R X: absent local filling staged evicting lImbo remote lost */
-	[PAGE_ABSENT] = ". L . . . . . X",   [PAGE_LOCAL] = "A . . . E . . .",
+	[PAGE_ABSENT] = ". L . . . . . X",   [PAGE_LOCAL] = "A . . . E . . X",
 	[PAGE_FILLING] = ". L . S . . R X",  [PAGE_STAGED] = "A L . . . . R .",
-	[PAGE_EVICTING] = "A L . . . I . .", [PAGE_LIMBO] = "A L . . . . R X",
+	[PAGE_EVICTING] = "A L . . . I . X", [PAGE_LIMBO] = "A L . . . . R X",
 	[PAGE_REMOTE] = "A L F . . . . X",   [PAGE_LOST] = "A . . . . . . .",
 };
 
