@@ -143,10 +143,12 @@ static int join(struct leap *leap, const struct donor_uri *list, uint32_t n,
 		err = error_set(E2BIG,
 				"a session has at most %d donors that live: remove one first",
 				LEAP_DONORS_MAX);
+	donors->open_end_ns = run_clock_ns() + transport_open_ns(params);
 	while (done < n && !err) {
 		err = connect_one(leap, &j[done], &list[done], params);
 		done++;
 	}
+	donors->open_end_ns = 0;
 	if (!err) {
 		lock_acquire(&donors->lock);
 		for (uint32_t i = 0; i < n; i++)
@@ -345,7 +347,34 @@ static int choose(struct donors *donors)
 	return free_bytes(&donors->donor[b]) > free_bytes(&donors->donor[a]) ? b : a;
 }
 
-static int grow_locked(struct leap *leap)
+void donors_begin(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+	uint32_t alive = 0;
+
+	donors->call_end_ns = run_clock_ns() + donors->params.deadline_ns;
+	for (uint32_t i = 0; i < donors->count; i++)
+		alive += donor_alive(&donors->donor[i]);
+	for (uint32_t i = 0; alive > 1 && i < donors->count; i++) {
+		struct donor *d = &donors->donor[i];
+		int err = donor_alive(d) ? d->ops->tick(d->port) : 0;
+
+		if (err)
+			donor_died(leap, d, err);
+	}
+}
+
+void donors_end(struct leap *leap)
+{
+	leap->donors.call_end_ns = 0;
+}
+
+static bool time_over(const struct donors *donors)
+{
+	return run_clock_ns() >= donors->call_end_ns;
+}
+
+static int grow_begun(struct leap *leap)
 {
 	struct donors *donors = &leap->donors;
 	int i;
@@ -365,10 +394,22 @@ static int grow_locked(struct leap *leap)
 		}
 		if (err == -EPIPE || err == -ETIMEDOUT)
 			donor_died(leap, d, err);
+		else if (err == -EAGAIN) /* it may answer later */
+			return err;
 		else
 			d->full = true;
 	}
 	return -ENOSPC;
+}
+
+static int grow_locked(struct leap *leap)
+{
+	int err;
+
+	donors_begin(leap);
+	err = grow_begun(leap);
+	donors_end(leap);
+	return err;
 }
 
 int donors_grow(struct leap *leap)
@@ -406,6 +447,8 @@ static void thaw(struct leap *leap)
 	struct donor *d;
 
 	while (slabs_next_frozen(&leap->slabs, &cursor, &d, &number)) {
+		if (time_over(&leap->donors))
+			break;
 		if (!donor_alive(d) || d->leaving)
 			continue;
 		if (d->ops->slab_shared(d->port, number) == 0)
@@ -418,7 +461,8 @@ static void give_back(struct leap *leap)
 	struct donor *d;
 	uint32_t number;
 
-	while (slabs_take_unused(&leap->slabs, NULL, KEEP_FREE_GROUPS, &d, &number))
+	while (!time_over(&leap->donors) &&
+	       slabs_take_unused(&leap->slabs, NULL, KEEP_FREE_GROUPS, &d, &number))
 		if (donor_alive(d))
 			d->ops->slab_release(d->port, number);
 }
@@ -482,9 +526,11 @@ void donors_tick(struct leap *leap)
 	}
 	if (second) {
 		donors->second_ns = now;
+		donors_begin(leap);
 		thaw(leap);
 		give_back(leap);
 		ask_again(leap);
+		donors_end(leap);
 	}
 	lock_release(&donors->lock);
 }

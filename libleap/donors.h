@@ -49,7 +49,10 @@ struct donors {
 	struct transport_params params;
 	char client_name[64];
 	uint64_t random;
-	uint64_t second_ns; /* when donors_tick() last did what it does once a second */
+	/* run_clock.h: when the operation under way must have ended; 0: none is */
+	uint64_t call_end_ns; /* DONORS lock, or all locks in fork() */
+	uint64_t open_end_ns; /* JOIN lock */
+	uint64_t second_ns;   /* when donors_tick() last did what it does once a second */
 };
 
 /* Connects to all of a URI list; on failure none of the new ones stays. Sentence set. Signals are blocked meanwhile. */
@@ -63,8 +66,11 @@ uint64_t donors_random(struct donors *donors);
 void donors_close(struct leap *leap);
 /* Index of the donor with this URI (a living one before a dead one, never one that was removed), or -ENOENT with the sentence set. */
 int donors_find(struct leap *leap, const char *uri);
-/* Asks the better of two random donors for a slab, then all others. -ENOSPC when no living donor has one. May block
- * up to the deadline. Not with a shard lock held. */
+/* An operation on many donors: one deadline for all calls until the end. Those that do not answer are found out together. DONORS lock. */
+void donors_begin(struct leap *leap);
+void donors_end(struct leap *leap);
+/* Asks the better of two random donors for a slab, then all others. -ENOSPC when no living donor has one, -EAGAIN when the deadline passed
+ * before all were asked. May block up to the deadline. Not with a shard lock held. */
 int donors_grow(struct leap *leap);
 /* Keeper: asks for a slab before the last one is used up, so that an eviction does not wait for it. */
 #define DONORS_AHEAD_GROUPS SLAB_GROUPS

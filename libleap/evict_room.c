@@ -54,8 +54,14 @@ static int step(struct shard *shard)
 		return (int)freed;
 	full = evict_full(leap);
 	out = evict_oldest(shard);
-	if (out == EVICT_FULL && !full && donors_grow(leap) == 0)
-		return 1;
+	if (out == EVICT_FULL && !full) {
+		int err = donors_grow(leap);
+
+		if (!err)
+			return 1;
+		if (err == -EAGAIN) /* not all were asked in time */
+			return EVICT_AGAIN;
+	}
 	if (out == EVICT_FULL) {
 		if (evict_found_full(leap))
 			log_warn(

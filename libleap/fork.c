@@ -60,7 +60,7 @@ static void release_roles(struct leap *leap)
 	lock_release(&leap->donors.join);
 }
 
-static int clone_all(struct leap *leap)
+static int clone_begun(struct leap *leap)
 {
 	struct donors *donors = &leap->donors;
 
@@ -76,6 +76,16 @@ static int clone_all(struct leap *leap)
 		slabs_set_frozen(&leap->slabs, d, true);
 	}
 	return 0;
+}
+
+static int clone_all(struct leap *leap)
+{
+	int err;
+
+	donors_begin(leap);
+	err = clone_begun(leap);
+	donors_end(leap);
+	return err;
 }
 
 static void inherit_all(struct leap *leap, bool on)
@@ -222,7 +232,9 @@ static int remake(struct leap *leap)
 		return err;
 	lock_release(
 		&leap->slabs.lock); /* a donor that fails to be adopted is marked in the table */
+	leap->donors.open_end_ns = run_clock_ns() + leap->config.deadline_ns;
 	err = readopt_donors(leap);
+	leap->donors.open_end_ns = 0;
 	lock_acquire(&leap->slabs.lock);
 	return err;
 }

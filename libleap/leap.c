@@ -131,6 +131,8 @@ static void set_params(struct leap *leap)
 	p->deadline_ns = leap->config.deadline_ns;
 	p->loop_bytes_max = leap->config.loop_bytes_max;
 	p->loop_compress = leap->config.loop_compress;
+	p->call_end_ns = &leap->donors.call_end_ns;
+	p->open_end_ns = &leap->donors.open_end_ns;
 	p->io_uring = leap->config.io_uring;
 	p->rdma_device = leap->config.rdma_device;
 	syscall(SYS_getrandom, p->client_id, sizeof(p->client_id), 0);

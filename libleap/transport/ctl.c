@@ -11,6 +11,8 @@
 #include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
 
+#define MESSAGES_AT_ONCE 64
+
 /* The port is dead for this cause, unless it is already for another. */
 static int ctl_fail(struct ctl *c, int code, const char *what)
 {
@@ -37,8 +39,9 @@ void ctl_begin(struct ctl *control, const struct proto_hello_ack *ack,
 	control->deadline_ns = params->deadline_ns;
 	control->passed_fd = -1;
 	control->in_bytes = 0;
-	control->ping_ns = 0;
-	control->heard_ns = clock_ns();
+	control->ping_ns = control->owed_ns = 0;
+	control->heard_ns = run_clock_ns();
+	control->all_end_ns = params->call_end_ns;
 	control->session = ack->session;
 	memcpy(control->token, ack->token, sizeof(control->token));
 	atomic_store(&control->free_bytes, ack->info.free_bytes);
@@ -144,7 +147,7 @@ static int ctl_message(struct ctl *c, struct proto_head *ret_head)
 			return r;
 	}
 	c->in_bytes = 0;
-	c->heard_ns = clock_ns();
+	c->heard_ns = run_clock_ns();
 	return 0;
 }
 
@@ -163,26 +166,6 @@ static void ctl_learn(struct ctl *c, const struct proto_head *head)
 	proto_info_order(&info);
 	atomic_store_explicit(&c->free_bytes, info.free_bytes, memory_order_relaxed);
 	atomic_store_explicit(&c->total_bytes, info.total_bytes, memory_order_relaxed);
-}
-
-/* A message that is not the answer waited for. */
-static void ctl_aside(struct ctl *c, const struct proto_head *head)
-{
-	char sentence[PROTO_SENTENCE_MAX + 1] = "";
-
-	if (head->type == PROTO_PING && head->id == c->ping_id) {
-		c->ping_ns = 0;
-		ctl_learn(c, head);
-	} else if (head->type == PROTO_RECLAIM) {
-		c->reclaim_slabs = head->npages;
-	} else if (head->type == PROTO_NOTICE && head->length <= PROTO_SENTENCE_MAX) {
-		memcpy(sentence, ctl_body(c), head->length);
-		if (proto_text_ok(sentence, sizeof(sentence)))
-			log_info("donor %s says: %s", c->text, sentence);
-	}
-	if (c->passed_fd >= 0)
-		fd_close(c->passed_fd);
-	c->passed_fd = -1;
 }
 
 static int socket_send(struct ctl *c, const void *message, size_t bytes)
@@ -212,21 +195,113 @@ static int ctl_send(struct ctl *c, struct proto_head head)
 	return ctl_fail(c, r == -ETIMEDOUT ? ETIMEDOUT : EPIPE, "the connection broke");
 }
 
-/* At the end it looks once more: the answer may have come while this process was stopped. */
-static int ctl_wait(struct ctl *c, uint64_t end_ns)
+/* A request, or its absence, is what a donor is judged by: what else it says is no answer. */
+static void ctl_answered(struct ctl *c, const struct proto_head *head)
 {
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
-	uint64_t now = clock_ns();
-	int ms = now < end_ns ? (int)((end_ns - now) / 1000000) + 1 : 0;
-	int n = c->carrier ? c->carrier->wait(c, ms) : poll(&p, 1, ms);
+	if (c->owed_ns && head->id >= c->owed_id)
+		c->owed_ns = 0;
+}
 
-	if (n < 0 && errno != EINTR)
-		return ctl_fail(c, EPIPE, "cannot wait for its answer");
-	if (n == 0 && clock_ns() >= end_ns)
+/* The answer to a request that nobody waits for any more: the slab goes back. */
+static void ctl_too_late(struct ctl *c, const struct proto_head *head)
+{
+	struct proto_head release = proto_head_make(PROTO_RELEASE, 0, 0);
+
+	if (head->type != PROTO_GRANT || head->status || head->slab >= PROTO_SLABS_MAX)
+		return;
+	release.id = ++c->next_id;
+	release.slab = head->slab;
+	ctl_send(c, release);
+}
+
+/* A message that is not the answer waited for. */
+static void ctl_aside(struct ctl *c, const struct proto_head *head)
+{
+	char sentence[PROTO_SENTENCE_MAX + 1] = "";
+
+	if (head->type == PROTO_PING && head->id == c->ping_id) {
+		c->ping_ns = 0;
+		ctl_learn(c, head);
+	} else if (head->type == PROTO_RECLAIM) {
+		c->reclaim_slabs = head->npages;
+	} else if (head->type == PROTO_NOTICE && head->length <= PROTO_SENTENCE_MAX) {
+		memcpy(sentence, ctl_body(c), head->length);
+		if (proto_text_ok(sentence, sizeof(sentence)))
+			log_info("donor %s says: %s", c->text, sentence);
+	} else {
+		ctl_answered(c, head);
+		ctl_too_late(c, head);
+	}
+	if (c->passed_fd >= 0)
+		fd_close(c->passed_fd);
+	c->passed_fd = -1;
+}
+
+/* Is a request or a ping older than the deadline? */
+static int ctl_check_silent(struct ctl *c, uint64_t now)
+{
+	if ((c->ping_ns && now - c->ping_ns >= c->deadline_ns) ||
+	    (c->owed_ns && now - c->owed_ns >= c->deadline_ns))
 		return ctl_fail(c, ETIMEDOUT,
 				"no answer within the deadline; it is stopped, overloaded or "
 				"cut off");
 	return 0;
+}
+
+/* Takes what has come, up to the answer to `wanted` (NULL: none is). 0: it is there; -EAGAIN: nothing more, or a flood;
+ * or dead. */
+static int ctl_take(struct ctl *c, const struct proto_head *wanted, struct proto_head *ret_head)
+{
+	for (int i = 0; i < MESSAGES_AT_ONCE; i++) {
+		int r = ctl_message(c, ret_head);
+
+		if (r)
+			return r;
+		if (wanted && ret_head->type == wanted->type && ret_head->id == wanted->id)
+			return 0;
+		ctl_aside(c, ret_head);
+	}
+	return -EAGAIN;
+}
+
+static int ctl_sleep(struct ctl *c, uint64_t now, uint64_t end_ns)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	uint64_t left = (end_ns - now) / 1000000 + 1;
+	int ms = left < RUN_CLOCK_SLICE_MS ? (int)left : RUN_CLOCK_SLICE_MS;
+	int n = c->carrier ? c->carrier->wait(c, ms) : poll(&p, 1, ms);
+
+	if (n < 0 && errno != EINTR)
+		return ctl_fail(c, EPIPE, "cannot wait for its answer");
+	return 0;
+}
+
+/* The time is over. A donor that had all of it is dead; another may answer later. */
+static int ctl_time_over(struct ctl *c, uint64_t now)
+{
+	int r = ctl_check_silent(c, now);
+
+	return r ? r
+		 : error_set(EAGAIN,
+			     "donor %s has not answered yet, and the deadline of what was asked of "
+			     "all donors has passed",
+			     c->text);
+}
+
+/* At the end it looks once more: the answer may have come while this process was stopped. */
+static int ctl_answer(struct ctl *c, const struct proto_head *wanted, struct proto_head *ret_head,
+		      uint64_t end_ns)
+{
+	for (;;) {
+		uint64_t now = run_clock_ns();
+		int r = ctl_take(c, wanted, ret_head);
+
+		if (r != -EAGAIN)
+			return r;
+		r = now < end_ns ? ctl_sleep(c, now, end_ns) : ctl_time_over(c, now);
+		if (r)
+			return r;
+	}
 }
 
 static int ctl_refused(struct ctl *c, const struct proto_head *head)
@@ -245,26 +320,30 @@ int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret
 	     int *ret_fd)
 {
 	struct ctl *c = control;
-	uint64_t end_ns = clock_ns() + c->deadline_ns;
+	uint64_t begin_ns = run_clock_ns();
+	uint64_t end_ns = transport_end(c->all_end_ns, c->deadline_ns);
 	int r = ctl_check_dead(c);
 
 	if (r)
 		return r;
-	head.id = ++c->next_id;
-	r = ctl_send(c, head);
-	while (!r) {
-		r = ctl_message(c, ret_head);
-		if (r == -EAGAIN) {
-			r = ctl_wait(c, end_ns);
-			continue;
-		}
-		if (!r && ret_head->type == head.type && ret_head->id == head.id)
-			break;
-		if (!r)
-			ctl_aside(c, ret_head);
-	}
+	r = ctl_take(c, NULL, ret_head); /* what it said while others were asked */
+	if (r == -EAGAIN)
+		r = ctl_check_silent(c, run_clock_ns());
+	if (!r && run_clock_ns() >= end_ns)
+		r = error_set(EAGAIN, "donor %s was not asked: the deadline has passed", c->text);
 	if (r)
 		return r;
+	head.id = ++c->next_id;
+	r = ctl_send(c, head);
+	if (!c->owed_ns) {
+		c->owed_ns = begin_ns;
+		c->owed_id = head.id;
+	}
+	if (!r)
+		r = ctl_answer(c, &head, ret_head, end_ns);
+	if (r)
+		return r;
+	ctl_answered(c, ret_head);
 	if (ret_fd && !ret_head->status) {
 		*ret_fd = c->passed_fd;
 		c->passed_fd = -1;
@@ -284,26 +363,20 @@ int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret
 int ctl_tick(struct ctl *control)
 {
 	struct ctl *c = control;
+	bool asking = c->all_end_ns && *c->all_end_ns; /* an operation on many donors begins */
 	struct proto_head head;
 	uint64_t now;
 	int r = ctl_check_dead(c);
 
-	while (!r) {
-		r = ctl_message(c, &head);
-		if (!r)
-			ctl_aside(c, &head);
-	}
+	if (!r)
+		r = ctl_take(c, NULL, &head);
 	if (r != -EAGAIN)
 		return r;
-	if (!c->heartbeat)
-		return 0;
-	now = clock_ns();
-	if (c->ping_ns && now - c->ping_ns > c->deadline_ns)
-		return ctl_fail(c, ETIMEDOUT,
-				"no sign of life within the deadline; it is stopped, "
-				"overloaded or cut off");
-	if (c->ping_ns || now - c->heard_ns < c->deadline_ns / 4)
-		return 0;
+	now = run_clock_ns();
+	r = ctl_check_silent(c, now);
+	if (r || c->ping_ns || (!c->heartbeat && !asking) ||
+	    (!asking && now - c->heard_ns < c->deadline_ns / 4))
+		return r;
 	c->ping_ns = now;
 	c->ping_id = ++c->next_id;
 	return ctl_send(c, proto_head_make(PROTO_PING, c->ping_id, 0));

@@ -4,7 +4,8 @@
  * messages, and what every stream connection needs (connect, handshake).
  *
  * One thread at a time (transport.h's control thread); only *dead is shared with the lanes. Calls
- * block up to the deadline; ctl_tick() never does. After -EPIPE or -ETIMEDOUT the port is dead.
+ * block up to the deadline, whatever comes meanwhile; ctl_tick() never does. After -EPIPE or -ETIMEDOUT the port is
+ * dead. It is when a request or a ping is not answered within the deadline, counted by run_clock.h.
  */
 #ifndef LEAP_TRANSPORT_CTL_H
 #define LEAP_TRANSPORT_CTL_H
@@ -40,9 +41,13 @@ struct ctl {
 	const char *text;                  /* the donor's address, for sentences */
 	uint64_t deadline_ns;
 	uint64_t next_id;
+	/* run_clock.h */
 	uint64_t ping_ns; /* when the unanswered ping was sent; 0 = none */
 	uint64_t ping_id;
-	uint64_t heard_ns; /* when the donor last said something */
+	uint64_t owed_ns; /* when the oldest request was sent that is not answered; 0 = none */
+	uint64_t owed_id;
+	uint64_t heard_ns;          /* when the donor last said something */
+	const uint64_t *all_end_ns; /* transport.h: call_end_ns */
 	uint64_t session;
 	uint8_t token[PROTO_TOKEN_BYTES];
 	_Atomic uint64_t free_bytes, total_bytes;

@@ -49,7 +49,7 @@ static bool try_next(int r)
 
 static int port_connect(struct port *port)
 {
-	uint64_t end_ns = clock_ns() + transport_open_ns(&port->params);
+	uint64_t end_ns = transport_end(port->params.open_end_ns, transport_open_ns(&port->params));
 	struct addrinfo *ai, *a;
 	int r;
 
@@ -238,7 +238,7 @@ static int attach_all(struct port *port)
 
 static int rdma_clone_adopt(struct port *port, const struct port_ticket *ticket)
 {
-	uint64_t end_ns = clock_ns() + port->params.deadline_ns;
+	uint64_t end_ns = transport_end(port->params.open_end_ns, port->params.deadline_ns);
 	struct lane *lane;
 	int r = atomic_load(&port->dead);
 

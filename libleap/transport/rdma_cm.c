@@ -29,7 +29,7 @@ static void fd_nonblock(int fd)
 
 static int left_ms(uint64_t end_ns)
 {
-	uint64_t now = clock_ns();
+	uint64_t now = run_clock_ns();
 
 	return now < end_ns ? (int)((end_ns - now) / 1000000) + 1 : 0;
 }
@@ -116,7 +116,8 @@ static int wait_event(struct rdma_link *link, enum rdma_cm_event_type want, uint
 					 "cannot connect to donor %s: no answer within the "
 					 "deadline; check the address and the firewall",
 					 text);
-		poll(&p, 1, left_ms(end_ns));
+		poll(&p, 1,
+		     left_ms(end_ns) < RUN_CLOCK_SLICE_MS ? left_ms(end_ns) : RUN_CLOCK_SLICE_MS);
 	}
 	if (event->event == want) {
 		*ret_event = event;

@@ -21,6 +21,7 @@
 #include "libleap/lock.h"
 #include "libleap/transport/ctl.h"
 #include "libleap/transport/io_list.h"
+#include "libleap/transport/late.h"
 #include "libleap/transport/rdma_lib.h"
 #include "libleap/transport/rdma_proto.h"
 #include "libleap/transport/rdma_queue.h"
@@ -81,8 +82,7 @@ struct lane {
 	int wake_fd;  /* readable: look here */
 	bool armed;   /* the completion queue will tell; wake_fd is not set */
 	uint32_t idle_polls;
-	bool progress;
-	uint64_t polled_ns, since_ns;
+	struct late late;
 	_Atomic uint64_t bytes_read, bytes_written; /* one writer */
 	struct ibv_send_wr wr[RDMA_DEPTH];
 	struct ibv_sge sge[RDMA_DEPTH];

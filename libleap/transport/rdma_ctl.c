@@ -167,7 +167,7 @@ static int recv_all(struct port *port, void *buf, size_t bytes, uint64_t end_ns)
 
 	while (bytes) {
 		ssize_t n = carrier_recv(&port->control, p, bytes);
-		uint64_t now = clock_ns();
+		uint64_t now = run_clock_ns();
 
 		if (n > 0) {
 			p += n;
@@ -178,7 +178,9 @@ static int recv_all(struct port *port, void *buf, size_t bytes, uint64_t end_ns)
 			return hello_failed(port, -EPIPE);
 		if (now >= end_ns)
 			return hello_failed(port, -ETIMEDOUT);
-		carrier_wait(&port->control, (int)((end_ns - now) / 1000000) + 1);
+		now = (end_ns - now) / 1000000 + 1;
+		carrier_wait(&port->control,
+			     now < RUN_CLOCK_SLICE_MS ? (int)now : RUN_CLOCK_SLICE_MS);
 	}
 	return 0;
 }

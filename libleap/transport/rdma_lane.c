@@ -102,7 +102,7 @@ static void release(struct lane *lane)
 int rdma_lane_open(struct port *port, enum lane_kind kind, struct lane **ret_lane)
 {
 	struct rdma_hello hello = {.kind = (uint16_t)(PROTO_KIND_DEMAND + kind)};
-	uint64_t end_ns = clock_ns() + port->params.deadline_ns;
+	uint64_t end_ns = transport_end(port->params.open_end_ns, port->params.deadline_ns);
 	int r = atomic_load(&port->dead);
 	struct lane *lane;
 
@@ -320,7 +320,7 @@ static int reap(struct lane *lane)
 		}
 		total += n;
 	} while (n == REAP);
-	lane->progress |= total > 0;
+	lane->late.progress |= total > 0;
 	return total;
 }
 
@@ -365,25 +365,12 @@ static int idle(struct lane *lane)
 	return r ? r : reap(lane);
 }
 
-/*
- * Has the oldest request waited too long? Time counts while we watch and nothing comes: one whose completions lie
- * unread because this process was stopped is not late.
- */
 static bool late(struct lane *lane)
 {
 	const struct rdma_slot *slot = rdma_queue_oldest(&lane->credits);
-	const struct io *oldest = slot ? slot->io : lane->queue.first;
-	uint64_t deadline = lane->port->params.deadline_ns, now, start;
 
-	if (!oldest)
-		return false;
-	now = clock_ns();
-	if (lane->progress || now - lane->polled_ns > deadline)
-		lane->since_ns = now;
-	lane->progress = false;
-	lane->polled_ns = now;
-	start = oldest->submitted_ns > lane->since_ns ? oldest->submitted_ns : lane->since_ns;
-	return now - start > deadline;
+	return late_look(&lane->late, slot ? slot->io : lane->queue.first,
+			 lane->port->params.deadline_ns);
 }
 
 static int work(struct lane *lane)

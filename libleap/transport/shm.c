@@ -64,8 +64,9 @@ struct lane {
 static int shm_connect(struct port *port, enum proto_kind kind, const uint8_t *ticket)
 {
 	uint64_t end_ns =
-		clock_ns() + (kind == PROTO_KIND_CLONE ? port->params.deadline_ns
-						       : transport_open_ns(&port->params));
+		transport_end(port->params.open_end_ns, kind == PROTO_KIND_CLONE
+								? port->params.deadline_ns
+								: transport_open_ns(&port->params));
 	int fd, r;
 
 	r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text, &fd);

@@ -15,23 +15,34 @@
 #include "libleap/util/fmt.h"
 #include "libleap/util/sys.h"
 
-/* 0 when one of events (or an error) is there, -ETIMEDOUT at the end. */
+/* Sleeps until one of events (or an error) may be there; -ETIMEDOUT at the end, though something came all the time. */
 static int stream_wait(int fd, short events, uint64_t end_ns)
 {
 	struct pollfd p = {.fd = fd, .events = events};
-	uint64_t now;
-	int n;
+	uint64_t now = run_clock_ns(), left;
 
-	for (;;) {
-		now = clock_ns();
-		n = poll(&p, 1, now < end_ns ? (int)((end_ns - now) / 1000000) + 1 : 0);
-		if (n > 0)
-			return 0;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (now >= end_ns)
-			return -ETIMEDOUT;
-	}
+	if (now >= end_ns)
+		return -ETIMEDOUT;
+	left = (end_ns - now) / 1000000 + 1;
+	if (poll(&p, 1, left < RUN_CLOCK_SLICE_MS ? (int)left : RUN_CLOCK_SLICE_MS) < 0 &&
+	    errno != EINTR)
+		return -errno;
+	return 0;
+}
+
+/* Until it is connected, or not. */
+static int stream_connected(int fd, uint64_t end_ns)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	socklen_t size = sizeof(int);
+	int code, r;
+
+	do {
+		r = stream_wait(fd, POLLOUT, end_ns);
+	} while (!r && poll(&p, 1, 0) <= 0);
+	if (!r && !getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size))
+		r = -code;
+	return r;
 }
 
 int stream_resolve(const char *host, uint16_t port, const char *text, struct addrinfo **ret_ai)
@@ -97,8 +108,7 @@ static int connect_fail(int code, const char *text)
 int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, const char *text,
 		   int *ret_fd)
 {
-	socklen_t size = sizeof(int);
-	int fd, r, code;
+	int fd, r;
 
 	fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -110,18 +120,15 @@ int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, co
 	fd = fd_own(fd);
 	for (;;) {
 		r = connect(fd, sa, len) ? -errno : 0;
-		if (r == -EAGAIN && sa->sa_family == AF_UNIX && clock_ns() < end_ns) {
+		if (r == -EAGAIN && sa->sa_family == AF_UNIX && run_clock_ns() < end_ns) {
 			poll(NULL, 0, 1); /* its queue is full */
 			continue;
 		}
 		if (r != -EINTR)
 			break;
 	}
-	if (r == -EINPROGRESS || r == -EALREADY) {
-		r = stream_wait(fd, POLLOUT, end_ns);
-		if (!r && !getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size))
-			r = -code;
-	}
+	if (r == -EINPROGRESS || r == -EALREADY)
+		r = stream_connected(fd, end_ns);
 	if (r && r != -EISCONN) {
 		fd_close(fd);
 		return connect_fail(-r, text);

@@ -74,7 +74,7 @@ static int port_connect_control(struct port *port, enum proto_kind kind, const u
 
 static int port_connect(struct port *port)
 {
-	uint64_t end_ns = clock_ns() + transport_open_ns(&port->params);
+	uint64_t end_ns = transport_end(port->params.open_end_ns, transport_open_ns(&port->params));
 	struct addrinfo *ai, *a;
 	int r;
 
@@ -199,7 +199,7 @@ static int lane_backend_open(struct lane *lane)
 static int lane_connect(struct lane *lane)
 {
 	struct port *port = lane->port;
-	uint64_t end_ns = clock_ns() + port->params.deadline_ns;
+	uint64_t end_ns = transport_end(port->params.open_end_ns, port->params.deadline_ns);
 	struct proto_hello_ack ack;
 	int r;
 
@@ -319,25 +319,10 @@ static void tcp_flush(struct lane *lane)
 		io_list_deliver(&lane->done, &lane->delivering);
 }
 
-/*
- * Has the oldest request waited too long? Time counts while we watch and nothing comes: a donor that is
- * slow but sends is not dead, and neither is one whose answers lie unread because this process
- * was stopped.
- */
 static bool lane_late(struct lane *lane)
 {
-	const struct io *oldest = lane->flight.first ? lane->flight.first : lane->queue.first;
-	uint64_t deadline = lane->port->params.deadline_ns, now, start;
-
-	if (!oldest)
-		return false;
-	now = clock_ns();
-	if (lane->progress || now - lane->polled_ns > deadline)
-		lane->since_ns = now;
-	lane->progress = false;
-	lane->polled_ns = now;
-	start = oldest->submitted_ns > lane->since_ns ? oldest->submitted_ns : lane->since_ns;
-	return now - start > deadline;
+	return late_look(&lane->late, lane->flight.first ? lane->flight.first : lane->queue.first,
+			 lane->port->params.deadline_ns);
 }
 
 static int tcp_poll(struct lane *lane)
@@ -377,7 +362,7 @@ static int tcp_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
 
 static int tcp_clone_adopt(struct port *port, const struct port_ticket *ticket)
 {
-	uint64_t end_ns = clock_ns() + port->params.deadline_ns;
+	uint64_t end_ns = transport_end(port->params.open_end_ns, port->params.deadline_ns);
 	struct lane *lane;
 	int r = atomic_load(&port->dead);
 

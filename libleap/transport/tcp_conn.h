@@ -27,6 +27,7 @@
 #include "libleap/proto.h"
 #include "libleap/transport/ctl.h"
 #include "libleap/transport/io_list.h"
+#include "libleap/transport/late.h"
 #include "libleap/transport/transport.h"
 
 #define TX_MAX 64 /* requests of one batch */
@@ -59,9 +60,7 @@ struct lane {
 	bool delivering;
 	uint64_t next_id;
 	uint32_t idle_polls;
-	bool progress;      /* something was received since the last look */
-	uint64_t polled_ns; /* last look at the clock */
-	uint64_t since_ns;  /* the donor has been silent since then at most */
+	struct late late;
 	struct io_list queue, flight, done;
 	_Atomic uint64_t bytes_read, bytes_written; /* one writer */
 

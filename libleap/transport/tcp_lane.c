@@ -129,7 +129,6 @@ int lane_received(struct lane *lane, size_t bytes)
 	unsigned n = 0;
 	int r;
 
-	lane->progress = true;
 	while (bytes) {
 		struct io *io = lane->flight.first;
 		size_t left;
@@ -143,6 +142,7 @@ int lane_received(struct lane *lane, size_t bytes)
 		}
 		bytes -= left;
 		lane->rx.bytes = 0;
+		lane->late.progress = true;
 		r = reply_accept(lane, io, &lane->rx.head[n++]);
 		if (r)
 			return r;

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "libleap/util/run_clock.h"
 
 #define LEAP_SLAB_BYTES ((size_t)64 << 20)
 #define LEAP_SLAB_PAGES (LEAP_SLAB_BYTES >> 12)
@@ -57,6 +58,8 @@ struct io {
 struct transport_params {
 	uint64_t deadline_ns; /* a request older than this fails with -ETIMEDOUT and kills the port */
 	uint64_t open_ns;     /* open() gives up after so long; 0: deadline_ns */
+	/* One deadline for an operation on many donors, for transport_end(): of control calls, and of whatever connects. */
+	const uint64_t *call_end_ns, *open_end_ns;
 	uint64_t client_id[2];   /* random, one a session */
 	const char *client_name; /* for the donor's log, e.g. "sort[1234]" */
 	uint64_t loop_bytes_max; /* loop: bound of its store, 0 = none */
@@ -70,6 +73,15 @@ static inline uint64_t transport_open_ns(const struct transport_params *params)
 {
 	return params->open_ns && params->open_ns < params->deadline_ns ? params->open_ns
 									: params->deadline_ns;
+}
+
+/* When something that may take ns and begins now must have ended (run_clock.h): not after *end_ns, where an operation on
+ * many donors has one (NULL, or 0 in it: it has none). */
+static inline uint64_t transport_end(const uint64_t *end_ns, uint64_t ns)
+{
+	uint64_t end = run_clock_ns() + ns, all = end_ns ? *end_ns : 0;
+
+	return all && all < end ? all : end;
 }
 
 /* A parsed donor address (uri.h). */
@@ -114,7 +126,8 @@ struct transport_ops {
 	void (*close)(struct port *port);
 
 	/* Control thread; may block up to the deadline. A granted slab reads as zeroes. -ENOSPC: the donor has
-	 * none left (sentence set); -EPIPE/-ETIMEDOUT: the port is dead from now on. */
+	 * none left (sentence set); -EPIPE/-ETIMEDOUT: the port is dead from now on; -EAGAIN, as from all control calls: the
+	 * time of the operation on many donors is over, and this one may not have had all of it. */
 	int (*slab_grant)(struct port *port, uint32_t *ret_slab);
 	int (*slab_release)(struct port *port, uint32_t slab);
 	/* Is another session (a clone) still using the slab's pages? 1, 0 or -errno. Control thread. */
@@ -122,7 +135,8 @@ struct transport_ops {
 	/* Control thread; refresh asks the donor, otherwise what is known. */
 	int (*info)(struct port *port, bool refresh, struct port_info *ret_info);
 	/* Sends a heartbeat when due and reads control messages; never blocks. 0, or -EPIPE/-ETIMEDOUT when
-	 * the donor is dead or silent past the deadline. Control thread, about ten times a second. */
+	 * the donor is dead or silent past the deadline. Control thread, about ten times a second, and of all donors when an
+	 * operation on many begins: those that are silent are silent together. */
 	int (*tick)(struct port *port);
 
 	/* May block up to the deadline. */
