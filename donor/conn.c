@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "donor/metrics.h"
 #include "donor/serve.h"
@@ -47,6 +48,8 @@ static void out_pop(struct conn *c)
 		c->out_reads--;
 	if (o->slab)
 		slab_put(o->slab);
+	else if (o->fd >= 0)
+		close(o->fd);
 	c->out_first = (c->out_first + 1) % CONN_OUT_MAX;
 	c->out_count--;
 	c->out_sent = 0;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "donor/conn.h"
 #include "donor/metrics.h"
@@ -164,6 +165,18 @@ static enum proto_status attach_execute(struct conn *c, uint32_t number, char *s
 	return status;
 }
 
+/* The child may not find our socket any more, or not be let in: it gets a connection with its ticket. The other end, or
+ * -1: it connects as others do. */
+static int connection_for_child(struct conn *c)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
+		return -1;
+	worker_adopt(c->worker->donor, ends[0], true, c->peer, NULL);
+	return ends[1];
+}
+
 static int control_execute(struct conn *c, const struct proto_head *head)
 {
 	struct sessions *sessions = &c->worker->donor->sessions;
@@ -202,7 +215,8 @@ static int control_execute(struct conn *c, const struct proto_head *head)
 	if (status)
 		reply_sentence(c, answer, sentence);
 	else if (head->type == PROTO_CLONE)
-		conn_reply(c, answer, c->body, sizeof(struct proto_ticket), NULL, -1);
+		conn_reply(c, answer, c->body, sizeof(struct proto_ticket), NULL,
+			   c->local ? connection_for_child(c) : -1);
 	else if (head->type == PROTO_ATTACH)
 		conn_reply(c, answer, c->body, sizeof(struct proto_region), NULL, -1);
 	else if (head->type == PROTO_SHARED)

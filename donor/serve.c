@@ -233,7 +233,8 @@ static void *worker_main(void *arg)
 
 void worker_adopt(struct donor *donor, int fd, bool local, const char *peer, struct rdma_peer *rdma)
 {
-	struct worker *w = &donor->workers[donor->next_worker++ % donor->nworkers];
+	struct worker *w =
+		&donor->workers[atomic_fetch_add(&donor->next_worker, 1) % donor->nworkers];
 	struct conn *c = calloc(1, sizeof(*c));
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
 

@@ -48,7 +48,8 @@ struct donor {
 	struct store store;
 	struct sessions sessions;
 	struct worker *workers;
-	unsigned nworkers, next_worker;
+	unsigned nworkers;
+	_Atomic unsigned next_worker;
 	struct listener listeners[OPTIONS_LISTEN_MAX];
 	unsigned nlisteners;
 };

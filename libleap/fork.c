@@ -88,6 +88,15 @@ static int clone_all(struct leap *leap)
 	return err;
 }
 
+static void clone_release_all(struct leap *leap)
+{
+	struct donors *donors = &leap->donors;
+
+	for (uint32_t i = 0; i < donors->count; i++)
+		if (must_clone(&donors->donor[i]))
+			donors->donor[i].ops->clone_release(donors->donor[i].port);
+}
+
 static void inherit_all(struct leap *leap, bool on)
 {
 	for (uint32_t i = 0; i < leap->nregions; i++)
@@ -112,6 +121,7 @@ int runtime_fork_prepare(struct leap *leap)
 	err = clone_all(leap);
 	if (err) {
 		log_error("fork refused: %s", error_last());
+		clone_release_all(leap);
 		lock_release(&leap->donors.lock);
 		shards_unlock_all(leap);
 		release_roles(leap);
@@ -142,6 +152,7 @@ void runtime_fork_parent(struct leap *leap)
 	leap->forked = true;
 	mem_fork_unlock();
 	inherit_all(leap, false);
+	clone_release_all(leap);
 	release_all(leap);
 	anchor_unhold();
 	runtime_leave();

@@ -23,6 +23,7 @@
  *   control INFO     0    0    0      -              body proto_info            -
  *   both    PING     0    0    0      -              body proto_info            -
  *   control CLONE    0    ms   0      -              body proto_ticket          body: sentence
+ *                                                    (shm: and a connection)
  *   control BYE      0    0    0      -              then the donor closes      -
  *   control ATTACH   slab 0    0      -              body proto_region          body: sentence
  *   lane    READ     slab page 1..64  -              npages * 4096 bytes        as many zeroes

@@ -441,7 +441,7 @@ int ctl_refresh(struct ctl *control)
 	return ctl_call(control, proto_head_make(PROTO_INFO, 0, 0), &reply, NULL, NULL);
 }
 
-int ctl_clone(struct ctl *control, struct port_ticket *ret_ticket)
+int ctl_clone(struct ctl *control, struct port_ticket *ret_ticket, int *ret_fd)
 {
 	struct proto_head head = proto_head_make(PROTO_CLONE, 0, 0), reply;
 	uint64_t ms = control->deadline_ns / 1000000;
@@ -449,7 +449,7 @@ int ctl_clone(struct ctl *control, struct port_ticket *ret_ticket)
 	int r;
 
 	head.page = ms < 1 ? 1 : ms > PROTO_TICKET_MS_MAX ? PROTO_TICKET_MS_MAX : (uint32_t)ms;
-	r = ctl_call(control, head, &reply, body, NULL);
+	r = ctl_call(control, head, &reply, body, ret_fd);
 	if (!r)
 		memcpy(ret_ticket->bytes, body, sizeof(ret_ticket->bytes));
 	return r;

@@ -69,10 +69,10 @@ static inline void ctl_init(struct ctl *control, _Atomic int *dead, const char *
 
 /* Addresses of a donor; freeaddrinfo(). Calls malloc. */
 int stream_resolve(const char *host, uint16_t port, const char *text, struct addrinfo **ret_ai);
-/* Non-blocking stream socket, connected by end_ns (clock_ns()). Sets the sentence, which names
- * text. */
+/* Connects the non-blocking stream socket *fd (-1: makes it) by end_ns (clock_ns()); it is closed on failure. Sets the
+ * sentence, which names text. */
 int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, const char *text,
-		   int *ret_fd);
+		   int *io_fd);
 /* HELLO and its answer. Refusals set the donor's sentence. */
 int stream_hello(int fd, enum proto_kind kind, const uint8_t *token,
 		 const struct transport_params *params, uint64_t end_ns, const char *text,
@@ -114,6 +114,7 @@ void ctl_forget(struct ctl *control);
 int ctl_release(struct ctl *control, uint32_t slab);
 int ctl_shared(struct ctl *control, uint32_t slab);
 int ctl_refresh(struct ctl *control);
-int ctl_clone(struct ctl *control, struct port_ticket *ret_ticket);
+/* ret_fd: a connection for the child, or -1; NULL: none is wanted. */
+int ctl_clone(struct ctl *control, struct port_ticket *ret_ticket, int *ret_fd);
 
 #endif

@@ -139,6 +139,11 @@ static int faulty_clone_prepare(struct port *port, struct port_ticket *ret_ticke
 	return r ? r : control_end(port, port->ops->clone_prepare(port->inner, ret_ticket));
 }
 
+static void faulty_clone_release(struct port *port)
+{
+	port->ops->clone_release(port->inner);
+}
+
 static int faulty_clone_adopt(struct port *port, const struct port_ticket *ticket)
 {
 	int r;
@@ -161,7 +166,8 @@ static int faulty_clone_adopt(struct port *port, const struct port_ticket *ticke
 		.info = faulty_info, .tick = faulty_tick, .lane_open = faulty_lane_open,        \
 		.lane_close = faulty_lane_close, .submit = (its_submit), .flush = faulty_flush, \
 		.poll = faulty_poll, .lane_fd = (its_lane_fd), .peek = faulty_peek,             \
-		.clone_prepare = faulty_clone_prepare, .clone_adopt = faulty_clone_adopt,       \
+		.clone_prepare = faulty_clone_prepare, .clone_release = faulty_clone_release,   \
+		.clone_adopt = faulty_clone_adopt,                                              \
 	}
 
 const struct transport_ops transport_faulty =

@@ -399,6 +399,10 @@ static int loop_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
 	return 0;
 }
 
+static void loop_clone_release(struct port *port)
+{
+}
+
 static int loop_clone_adopt(struct port *port, const struct port_ticket *ticket)
 {
 	return 0;
@@ -423,5 +427,6 @@ const struct transport_ops transport_loop = {
 	.lane_fd = loop_lane_fd,
 	.peek = loop_peek,
 	.clone_prepare = loop_clone_prepare,
+	.clone_release = loop_clone_release,
 	.clone_adopt = loop_clone_adopt,
 };

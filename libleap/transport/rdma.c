@@ -222,7 +222,7 @@ static const void *rdma_peek(struct port *port, uint32_t slab, uint32_t page)
  */
 static int rdma_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
 {
-	return port_result(port, ctl_clone(&port->control, ret_ticket));
+	return port_result(port, ctl_clone(&port->control, ret_ticket, NULL));
 }
 
 /* New keys for all slabs: those that came along open nothing to the child's connections. */
@@ -234,6 +234,10 @@ static int attach_all(struct port *port)
 		if (atomic_load(&port->keys[i].address))
 			r = attach(port, i);
 	return r;
+}
+
+static void rdma_clone_release(struct port *port)
+{
 }
 
 static int rdma_clone_adopt(struct port *port, const struct port_ticket *ticket)
@@ -281,5 +285,6 @@ const struct transport_ops transport_rdma = {
 	.lane_fd = rdma_lane_fd,
 	.peek = rdma_peek,
 	.clone_prepare = rdma_clone_prepare,
+	.clone_release = rdma_clone_release,
 	.clone_adopt = rdma_clone_adopt,
 };

@@ -46,6 +46,7 @@ struct port {
 	char text[300];
 	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
 	struct ctl control;
+	int child_fd;                      /* during fork(): the child's connection, or -1 */
 	_Atomic(struct shm_slab *) *slabs; /* PROTO_SLABS_MAX, NULL = not held; sparse */
 	uint32_t slabs_end;                /* all held numbers are smaller */
 	uint32_t newest;                   /* last one granted */
@@ -67,9 +68,12 @@ static int shm_connect(struct port *port, enum proto_kind kind, const uint8_t *t
 		transport_end(port->params.open_end_ns, kind == PROTO_KIND_CLONE
 								? port->params.deadline_ns
 								: transport_open_ns(&port->params));
-	int fd, r;
+	int fd = port->child_fd, r = 0;
 
-	r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text, &fd);
+	port->child_fd = -1;
+	if (fd < 0)
+		r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text,
+				   &fd);
 	if (r)
 		return r;
 	r = ctl_open(&port->control, fd, kind, ticket, &port->params, end_ns);
@@ -115,6 +119,7 @@ static int shm_open_port(const struct donor_uri *uri, const struct transport_par
 	port->params = *params;
 	fmt_print(port->text, sizeof(port->text), "shm:%s", uri->host);
 	ctl_init(&port->control, &port->dead, port->text, false);
+	port->child_fd = -1;
 	r = shm_connect_any(port, uri->host);
 	if (r)
 		goto fail_unmap;
@@ -144,6 +149,7 @@ static void shm_close(struct port *port)
 	for (uint32_t i = 0; i < port->slabs_end; i++)
 		slab_unmap(port, i);
 	ctl_close(&port->control);
+	fd_close(port->child_fd);
 	mem_unmap(port->slabs, SLABS_BYTES);
 	mem_free(port);
 }
@@ -353,12 +359,24 @@ static const void *shm_peek(struct port *port, uint32_t slab, uint32_t page)
 	return NULL; /* the donor could change the bytes between their check and their use */
 }
 
-static int shm_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
+static void shm_clone_release(struct port *port)
 {
-	return ctl_clone(&port->control, ret_ticket);
+	fd_close(port->child_fd);
+	port->child_fd = -1;
 }
 
-/* The mappings came along with fork(); only the connection is the parent's. */
+static int shm_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
+{
+	int fd, r = ctl_clone(&port->control, ret_ticket, &fd);
+
+	if (r)
+		return r;
+	shm_clone_release(port);
+	port->child_fd = fd_own(fd);
+	return 0;
+}
+
+/* The mappings came along with fork(), and a connection that the donor made; the other is the parent's. */
 static int shm_clone_adopt(struct port *port, const struct port_ticket *ticket)
 {
 	int r = atomic_load(&port->dead);
@@ -395,5 +413,6 @@ const struct transport_ops transport_shm = {
 	.lane_fd = shm_lane_fd,
 	.peek = shm_peek,
 	.clone_prepare = shm_clone_prepare,
+	.clone_release = shm_clone_release,
 	.clone_adopt = shm_clone_adopt,
 };

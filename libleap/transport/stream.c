@@ -106,18 +106,18 @@ static int connect_fail(int code, const char *text)
 }
 
 int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, const char *text,
-		   int *ret_fd)
+		   int *io_fd)
 {
-	int fd, r;
+	int fd = *io_fd, r;
 
-	fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		fd = fd_own(socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	if (fd < 0)
 		return error_set(
 			errno,
 			"cannot connect to donor %s: no socket (errno %d); raise the limit on "
 			"descriptors (ulimit -n)",
 			text, errno);
-	fd = fd_own(fd);
 	for (;;) {
 		r = connect(fd, sa, len) ? -errno : 0;
 		if (r == -EAGAIN && sa->sa_family == AF_UNIX && run_clock_ns() < end_ns) {
@@ -133,7 +133,7 @@ int stream_connect(const struct sockaddr *sa, socklen_t len, uint64_t end_ns, co
 		fd_close(fd);
 		return connect_fail(-r, text);
 	}
-	*ret_fd = fd;
+	*io_fd = fd;
 	return 0;
 }
 

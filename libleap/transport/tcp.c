@@ -57,12 +57,45 @@ static void socket_tune(int fd, uint64_t deadline_ns)
 /*
  * Port
  */
+static int port_connect_socket(struct port *port, uint64_t end_ns, int *ret_fd)
+{
+	*ret_fd = port->adopting && port->spares ? port->spare[--port->spares] : -1;
+	return stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text,
+			      ret_fd);
+}
+
+/* One for each connection that there is. */
+static void spares_make(struct port *port)
+{
+	unsigned want = 1;
+
+	lock_acquire(&port->lock);
+	for (struct lane *l = port->lanes; l; l = l->next)
+		want++;
+	lock_release(&port->lock);
+	while (port->spares < want && port->spares < PORT_SPARES) {
+		int fd = fd_own(
+			(int)sys_ret(syscall(SYS_socket, port->sa.ss_family,
+					     SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+
+		if (fd < 0)
+			return; /* the child makes its own */
+		port->spare[port->spares++] = fd;
+	}
+}
+
+static void spares_close(struct port *port)
+{
+	while (port->spares)
+		fd_close(port->spare[--port->spares]);
+}
+
 static int port_connect_control(struct port *port, enum proto_kind kind, const uint8_t *ticket,
 				uint64_t end_ns)
 {
 	int fd, r;
 
-	r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text, &fd);
+	r = port_connect_socket(port, end_ns, &fd);
 	if (r)
 		return r;
 	socket_tune(fd, port->params.deadline_ns);
@@ -122,6 +155,7 @@ static int tcp_open(const struct donor_uri *uri, const struct transport_params *
 static void tcp_close(struct port *port)
 {
 	ctl_close(&port->control);
+	spares_close(port);
 	mem_free(port);
 }
 
@@ -173,6 +207,8 @@ static int tcp_info(struct port *port, bool refresh, struct port_info *ret_info)
 
 static int tcp_tick(struct port *port)
 {
+	port->adopting = false;
+	spares_make(port);
 	return port_result(port, ctl_tick(&port->control));
 }
 
@@ -203,8 +239,7 @@ static int lane_connect(struct lane *lane)
 	struct proto_hello_ack ack;
 	int r;
 
-	r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text,
-			   &lane->fd);
+	r = port_connect_socket(port, end_ns, &lane->fd);
 	if (r)
 		return r;
 	socket_tune(lane->fd, port->params.deadline_ns);
@@ -357,7 +392,14 @@ static const void *tcp_peek(struct port *port, uint32_t slab, uint32_t page)
  */
 static int tcp_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
 {
-	return port_result(port, ctl_clone(&port->control, ret_ticket));
+	spares_make(port);
+	return port_result(port, ctl_clone(&port->control, ret_ticket, NULL));
+}
+
+/* The child connects them. */
+static void tcp_clone_release(struct port *port)
+{
+	spares_close(port);
 }
 
 static int tcp_clone_adopt(struct port *port, const struct port_ticket *ticket)
@@ -376,6 +418,7 @@ static int tcp_clone_adopt(struct port *port, const struct port_ticket *ticket)
 	ctl_forget(&port->control);
 	if (r)
 		return error_set(-r, "donor %s was dead before fork()", port->text);
+	port->adopting = true;
 	r = port_connect_control(port, PROTO_KIND_CLONE, ticket->bytes, end_ns);
 	if (r)
 		atomic_store(&port->dead, r == -ETIMEDOUT ? -ETIMEDOUT : -EPIPE);
@@ -401,5 +444,6 @@ const struct transport_ops transport_tcp = {
 	.lane_fd = tcp_lane_fd,
 	.peek = tcp_peek,
 	.clone_prepare = tcp_clone_prepare,
+	.clone_release = tcp_clone_release,
 	.clone_adopt = tcp_clone_adopt,
 };

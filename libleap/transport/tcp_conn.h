@@ -30,8 +30,9 @@
 #include "libleap/transport/late.h"
 #include "libleap/transport/transport.h"
 
-#define TX_MAX 64 /* requests of one batch */
-#define RX_MAX 32 /* replies of one receive */
+#define TX_MAX      64 /* requests of one batch */
+#define RX_MAX      32 /* replies of one receive */
+#define PORT_SPARES 64
 
 struct lane_backend {
 	const char *name;
@@ -96,6 +97,10 @@ struct port {
 	struct ctl control;
 	struct lock lock; /* lanes */
 	struct lane *lanes;
+	/* Sockets for the next child, not connected yet: it may be in another network then. Control context. */
+	int spare[PORT_SPARES];
+	unsigned spares;
+	bool adopting;                              /* in the child, which takes them */
 	_Atomic uint64_t bytes_read, bytes_written; /* of closed lanes */
 };
 

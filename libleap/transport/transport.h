@@ -159,8 +159,11 @@ struct transport_ops {
 
 	/* Before fork(), control context, no request in flight: makes the donor keep all present slabs for a
 	 * child that will present the ticket within the deadline. Both sides may then only read those slabs'
-	 * written slots (until slab_shared() says 0). */
+	 * written slots (until slab_shared() says 0). What the child needs and may not be able to get by itself, in another
+	 * root directory or network or as another user, is made here. */
 	int (*clone_prepare)(struct port *port, struct port_ticket *ret_ticket);
+	/* In the parent, after fork(), or when it came to nothing: gives up what was made for the child. */
+	void (*clone_release)(struct port *port);
 	/* In the child, after fork(): drops the inherited descriptors without touching the parent's
 	 * connection, forgets inherited lanes, connects anew with the ticket; slab numbers stay valid. On failure the port
 	 * is dead. No malloc, no name resolution (the address was kept). */

@@ -6,6 +6,7 @@
 
 #include "libleap/error.h"
 #include "libleap/uffd/uffd.h"
+#include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
 
 #define AGAIN_MAX 10000 /* tries of a call that answers EAGAIN; about 10 ms */
@@ -15,16 +16,32 @@ int __attribute__((weak)) uffd_ioctl(int fd, unsigned long request, void *arg)
 	return (int)sys_ret(syscall(SYS_ioctl, fd, request, arg));
 }
 
+/* Opened once and kept: a child that gave up its rights, or has another root directory, could not open it. */
+static int device_fd(void)
+{
+	static int device = -EBADF;
+	int none = -EBADF, fd = __atomic_load_n(&device, __ATOMIC_ACQUIRE);
+
+	if (fd >= 0)
+		return fd;
+	fd = fd_own((int)sys_ret(
+		syscall(SYS_openat, AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC)));
+	if (fd >= 0 && !__atomic_compare_exchange_n(&device, &none, fd, false, __ATOMIC_ACQ_REL,
+						    __ATOMIC_ACQUIRE)) {
+		fd_close(fd);
+		fd = none;
+	}
+	return fd;
+}
+
 static int open_raw(bool nonblock, bool *ret_user_only)
 {
-	int flags = O_CLOEXEC | (nonblock ? O_NONBLOCK : 0);
-	long fd, dev;
+	int flags = O_CLOEXEC | (nonblock ? O_NONBLOCK : 0), dev = device_fd();
+	long fd;
 
 	*ret_user_only = false;
-	dev = sys_ret(syscall(SYS_openat, AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC));
 	if (dev >= 0) {
-		fd = sys_ret(syscall(SYS_ioctl, (int)dev, USERFAULTFD_IOC_NEW, flags));
-		sys_close((int)dev);
+		fd = sys_ret(syscall(SYS_ioctl, dev, USERFAULTFD_IOC_NEW, flags));
 		if (fd >= 0)
 			return (int)fd;
 	}

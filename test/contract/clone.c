@@ -106,6 +106,7 @@ void test_clone(void **state)
 	if (!pid)
 		_exit(child_run(&c, &ticket, slab, go[0]));
 	close(go[0]); /* so that the end of the child is heard */
+	c.ops->clone_release(c.port);
 	/* the parent's connections are untouched by what the child does with its copies */
 	sleep_ms(50);
 	assert_true(reads_as(&c, slab, 3, 33));
@@ -141,6 +142,7 @@ static int grandchild(struct client *c, uint32_t slab, int depth)
 		r = child_begin(c, &ticket);
 		_exit(r ? r : grandchild(c, slab, depth - 1));
 	}
+	c->ops->clone_release(c->port);
 	if (waitpid(pid, &status, 0) != pid || status)
 		return 23;
 	return reads_as(c, slab, 9, 99) ? 0 : 24;

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* users.c - a program that gives up its rights: no thread of the process keeps them. */
+/*
+ * users.c - a program that gives up its rights: no thread of the process keeps them. Its children, and those of one that
+ * has another root directory, another network, or less room for descriptors, read what it had.
+ */
 #include <dirent.h>
+#include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "test.h"
@@ -58,6 +65,67 @@ static void drop(int how)
 	_exit(0);
 }
 
+/* Also what only a system call touches. */
+static void generation(const char *data, int null, int depth)
+{
+	int status = -1;
+	pid_t pid;
+
+	pressure();
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		for (size_t i = 0; i < 20 * MIB; i += 64 * PAGE)
+			CHECK(write(null, data + i, PAGE) == (ssize_t)PAGE);
+		CHECK_FILLED(data, 20 * MIB, 2);
+		if (depth)
+			generation(data, null, depth - 1);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void give_up(int how)
+{
+	struct rlimit limit = {64, 64};
+
+	switch (how) {
+	case 0:
+		CHECK(!setgroups(0, NULL) && !setgid(65534) && !setuid(65534));
+		break;
+	case 1:
+		CHECK(!mkdir("empty", 0755) && !chroot("empty") && !chdir("/"));
+		break;
+	case 2:
+		CHECK(!unshare(CLONE_NEWNET));
+		break;
+	case 3:
+		CHECK(!unshare(CLONE_NEWNS));
+		break;
+	case 4:
+		CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
+		break;
+	}
+}
+
+static void family(int how)
+{
+	char *data = malloc(20 * MIB);
+	int null = memfd_create("sink", 0);
+
+	CHECK(null >= 0);
+	fill(data, 20 * MIB, 2);
+	pressure();
+	give_up(how);
+	/* the second generation of another network has none to reach a donor by */
+	generation(data, null, how == 2 ? 0 : 2);
+	generation(data, null, 0);
+	CHECK_FILLED(data, 20 * MIB, 2);
+	printf("family %d\n", how);
+	fflush(stdout);
+	_exit(0);
+}
+
 int main(void)
 {
 	if (getuid()) {
@@ -70,6 +138,14 @@ int main(void)
 
 		if (!pid)
 			drop(how);
+		CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	}
+	for (int how = 0; how < 5; how++) {
+		int status;
+		pid_t pid = fork();
+
+		if (!pid)
+			family(how);
 		CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 	}
 	printf("still %d\n", (int)getuid());
