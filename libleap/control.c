@@ -12,18 +12,40 @@
 #include "libleap/session.h"
 #include "libleap/util/mem.h"
 
-/* remote=off: everything comes home first; the budget is unlimited from then on. */
-static int remote_off(struct leap *leap)
-{
-	for (uint32_t i = 0; i < leap->nregions; i++) {
-		struct leap_region *r = leap->regions[i];
-		size_t n = r->reserved ? r->high_page : r->npages;
-		int err = region_bring_home(r, 0, n);
+/*
+ * Changes that move pages: one at a time (CHANGE lock), and no other lock is held between two pages. The program maps,
+ * unmaps, forks and faults meanwhile; in a forked child the change was never begun (changes_forked()). A region that is
+ * unmade meanwhile is left as it is; a session that closes ends the change.
+ */
+#define CHUNK_PAGES 256
 
-		if (err)
-			return err;
+typedef int change_pages(struct leap_region *r, size_t first, size_t n, void *arg);
+
+static int each_region(struct leap *leap, change_pages *change, void *arg)
+{
+	struct leap_region *r;
+	uint32_t id = 0;
+	int err = 0;
+
+	while (!err && (r = region_hold_next(leap, id))) {
+		size_t n = r->reserved ? r->high_page : r->npages;
+
+		id = r->id + 1;
+		for (size_t at = 0; at < n && !err; at += CHUNK_PAGES) {
+			if (__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE))
+				err = error_set(ECANCELED, "the session is being closed");
+			else if (!__atomic_load_n(&r->dying, __ATOMIC_ACQUIRE))
+				err = change(r, at, n - at < CHUNK_PAGES ? n - at : CHUNK_PAGES,
+					     arg);
+		}
+		region_let_go(r);
 	}
-	return 0;
+	return err;
+}
+
+static int bring_home(struct leap_region *r, size_t first, size_t n, void *arg)
+{
+	return region_bring_home(r, first, n);
 }
 
 /* Would all that is held fit the memory that the machine has left? */
@@ -51,6 +73,15 @@ static void finish_evictions(struct leap *leap)
 	}
 }
 
+static void set_flag(struct leap *leap, bool remote, bool coming_home)
+{
+	lock_acquire(&leap->lock);
+	__atomic_store_n(&leap->config.remote, remote, __ATOMIC_RELEASE);
+	leap->coming_home = coming_home;
+	lock_release(&leap->lock);
+}
+
+/* Off: everything comes home first; the budget is unlimited from then on. CHANGE lock held. */
 static int set_remote(struct leap *leap, bool on)
 {
 	int err;
@@ -58,26 +89,22 @@ static int set_remote(struct leap *leap, bool on)
 	if (on == leap->config.remote)
 		return 0;
 	if (on) {
-		__atomic_store_n(&leap->config.remote, true, __ATOMIC_RELEASE);
-		evictor_kick(leap);
+		set_flag(leap, true, false);
 		return 0;
 	}
 	err = check_fits(leap);
 	if (err)
 		return err;
 	/* nothing is evicted any more, so what comes home stays */
-	__atomic_store_n(&leap->config.remote, false, __ATOMIC_RELEASE);
+	set_flag(leap, false, true);
 	finish_evictions(leap);
-	err = remote_off(leap);
-	if (err)
-		__atomic_store_n(&leap->config.remote, true, __ATOMIC_RELEASE);
+	err = each_region(leap, bring_home, NULL);
+	set_flag(leap, err != 0, false);
 	return err;
 }
 
 static int apply(struct leap *leap, const struct config *next, const char *name)
 {
-	if (!strcmp(name, "remote"))
-		return set_remote(leap, next->remote);
 	if (!strcmp(name, "prefetch")) {
 		const struct prefetcher_ops *ops;
 		const struct replay_future *future;
@@ -100,44 +127,58 @@ static int apply(struct leap *leap, const struct config *next, const char *name)
 	return 0;
 }
 
-static int set_locked(struct leap *leap, const char *name, const char *value)
+/* What the configuration would be. SESSION lock held. */
+static int next_config(struct leap *leap, const char *name, const char *value, struct config *next)
 {
 	const struct config_option *option = config_find(name);
-	struct config *next;
 	int err;
 
 	if (option && !option->live)
 		return error_set(EROFS, "option %s can only be given when the session is opened",
 				 name);
-	next = mem_map(sizeof(*next));
-	if (!next)
-		return error_set(ENOMEM, "no memory for a change of option %s", name);
 	*next = leap->config;
 	err = config_set(next, name, value);
-	if (!err)
-		err = config_check(next);
-	if (!err)
+	return err ? err : config_check(next);
+}
+
+static int set_value(struct leap *leap, const char *name, const char *value, struct config *next)
+{
+	int err;
+
+	lock_acquire(&leap->lock);
+	err = next_config(leap, name, value, next);
+	if (!err && strcmp(name, "remote"))
 		err = apply(leap, next, name);
-	mem_unmap(next, sizeof(*next));
 	if (!err && !strcmp(name, "local"))
 		err = regions_arm_if_needed(leap);
-	if (!err)
-		evictor_kick(leap);
+	lock_release(&leap->lock);
 	return err;
 }
 
 int leap_set(struct leap *leap, const char *name, const char *value)
 {
+	struct config *next = mem_map(sizeof(*next));
 	struct lock_app saved;
 	int err;
 
+	if (!next)
+		return error_set(ENOMEM, "no memory for a change of option %s", name);
 	runtime_enter();
 	lock_app_enter(&saved);
-	lock_acquire(&leap->lock);
-	err = set_locked(leap, name, value);
-	lock_release(&leap->lock);
+	if (!strcmp(name, "remote")) {
+		lock_acquire(&leap->change);
+		err = set_value(leap, name, value, next);
+		if (!err)
+			err = set_remote(leap, next->remote);
+		lock_release(&leap->change);
+	} else {
+		err = set_value(leap, name, value, next);
+	}
+	if (!err)
+		evictor_kick(leap);
 	lock_app_leave(&saved);
 	runtime_leave();
+	mem_unmap(next, sizeof(*next));
 	return err;
 }
 
@@ -180,62 +221,70 @@ static bool on_donor(struct leap *leap, struct shard *shard, const struct page *
 	return place.donor == donor;
 }
 
-/* Rewrites everything that has a slot on the donor: home, then out again elsewhere. */
-static int move_off(struct leap *leap, struct donor *donor)
+/* The page is here: its slot is let go of. False: it was evicted again meanwhile, or is being written. */
+static bool give_up_slot(struct leap *leap, struct shard *shard, struct page *page,
+			 const struct donor *donor)
 {
-	for (uint32_t i = 0; i < leap->nregions; i++) {
-		struct leap_region *r = leap->regions[i];
-		size_t n = r->reserved ? r->high_page : r->npages;
+	struct slot_place place = {0};
+	bool done = true;
+	uint32_t slot;
 
-		for (size_t at = 0; at < n; at++) {
-			struct shard *shard = region_shard(r, at);
-			struct slot_place place = {0};
-			uint32_t slot;
-			int err;
+	lock_acquire(&shard->lock);
+	slot = page->slot;
+	if (slot)
+		slot_resolve(&leap->slabs, slot, &place);
+	if (place.donor == donor) {
+		done = page_state(page) == PAGE_LOCAL && !page_has(page, PAGE_WRITING);
+		if (done) {
+			page->slot = 0;
+			page_set_flags(page, 0, PAGE_STORED);
+			slots_put(&leap->slabs, &slot, 1);
+		}
+	}
+	lock_release(&shard->lock);
+	return done;
+}
 
-			if (!on_donor(leap, shard, &r->pages[at], donor))
-				continue;
+/* Rewrites what has a slot on the donor: home, then out again elsewhere. */
+static int move_off(struct leap_region *r, size_t first, size_t n, void *arg)
+{
+	struct leap *leap = r->leap;
+
+	for (size_t at = first; at < first + n; at++) {
+		struct shard *shard = region_shard(r, at);
+		int err;
+
+		while (on_donor(leap, shard, &r->pages[at], arg)) {
+			if (__atomic_load_n(&r->dying, __ATOMIC_ACQUIRE))
+				return 0;
 			err = region_bring_home(r, at, 1);
 			if (err)
 				return err;
-			lock_acquire(&shard->lock);
-			slot = r->pages[at].slot;
-			if (slot)
-				slot_resolve(&leap->slabs, slot, &place);
-			if (place.donor == donor && page_state(&r->pages[at]) == PAGE_LOCAL &&
-			    !page_has(&r->pages[at], PAGE_WRITING)) {
-				r->pages[at].slot = 0;
-				page_set_flags(&r->pages[at], 0, PAGE_STORED);
-				slots_put(&leap->slabs, &slot, 1);
-			} else if (place.donor == donor) {
-				at--; /* evicted again meanwhile, or being written */
-				evictor_kick(leap);
-			}
-			lock_release(&shard->lock);
+			if (give_up_slot(leap, shard, &r->pages[at], arg))
+				break;
+			evictor_kick(leap);
 		}
 	}
 	return 0;
 }
 
-static void drop_groups(struct leap *leap)
+static int drop_groups(struct leap_region *r, size_t first, size_t n, void *arg)
 {
-	for (uint32_t i = 0; i < leap->nregions; i++) {
-		struct leap_region *r = leap->regions[i];
+	for (size_t x = first / EXTENT_PAGES; x * EXTENT_PAGES < first + n; x++) {
+		struct extent *e = &r->extents[x];
+		struct shard *shard = region_shard(r, x * EXTENT_PAGES);
 
-		for (size_t x = 0; x < r->nextents; x++) {
-			struct extent *e = &r->extents[x];
-			struct shard *shard = region_shard(r, x * EXTENT_PAGES);
-
-			if (!e->group || group_writable(&leap->slabs, e->group))
-				continue;
-			lock_acquire(&shard->lock);
-			group_drop(&leap->slabs, e->group);
-			e->group = 0;
-			lock_release(&shard->lock);
-		}
+		if (!e->group || group_writable(&r->leap->slabs, e->group))
+			continue;
+		lock_acquire(&shard->lock);
+		group_drop(&r->leap->slabs, e->group);
+		e->group = 0;
+		lock_release(&shard->lock);
 	}
+	return 0;
 }
 
+/* CHANGE lock held. */
 static int remove_donor(struct leap *leap, uint32_t index)
 {
 	struct donor *d = &leap->donors.donor[index];
@@ -250,18 +299,21 @@ static int remove_donor(struct leap *leap, uint32_t index)
 				 "it is the only donor: add another first, or set remote=off");
 	d->leaving = true;
 	slabs_set_frozen(&leap->slabs, d, true);
-	err = move_off(leap, d);
+	err = each_region(leap, move_off, d);
+	if (!err)
+		err = each_region(leap, drop_groups, NULL);
 	if (err) {
 		d->leaving =
 			false; /* the keeper thaws its slabs, but for those that a forked relative reads */
 		return err;
 	}
-	drop_groups(leap);
+	lock_acquire(&leap->donors.lock);
 	while (slabs_take_unused(&leap->slabs, d, UINT32_MAX / 2, &owner, &number))
 		if (donor_alive(d))
 			d->ops->slab_release(d->port, number);
 	__atomic_store_n(&d->removed, true, __ATOMIC_RELEASE);
 	__atomic_store_n(&d->alive, false, __ATOMIC_RELEASE);
+	lock_release(&leap->donors.lock);
 	return 0;
 }
 
@@ -272,14 +324,16 @@ int leap_donor_remove(struct leap *leap, const char *uri)
 
 	runtime_enter();
 	lock_app_enter(&saved);
+	lock_acquire(&leap->change);
 	donors_bury(leap, true); /* what died has nothing to be moved */
-	lock_acquire(&leap->lock);
+	lock_acquire(&leap->donors.join);
 	err = donors_find(leap, uri);
+	lock_release(&leap->donors.join);
 	if (err >= 0)
 		err = remove_donor(leap, (uint32_t)err);
-	lock_release(&leap->lock);
 	if (!err)
 		donors_bury(leap, true);
+	lock_release(&leap->change);
 	lock_app_leave(&saved);
 	runtime_leave();
 	return err ? error_prefix(err, "leap_donor_remove") : 0;

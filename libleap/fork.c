@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "libleap/changes.h"
 #include "libleap/control.h"
 #include "libleap/error.h"
 #include "libleap/evict.h"
@@ -263,6 +264,7 @@ int runtime_fork_child(struct leap *leap)
 	log_writer_forked();
 	leap->forked = true;
 	leap->start_ns = clock_ns();
+	changes_forked(leap);
 	err = remake(leap);
 	if (!err) {
 		inherit_all(leap, false);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "libleap/changes.h"
 #include "libleap/control.h"
 #include "libleap/error.h"
 #include "libleap/evict.h"
@@ -17,10 +18,9 @@
 #include "libleap/util/fmt.h"
 #include "libleap/util/proc.h"
 
-#define TICK_MS     100
-#define SOON_MS     5
-#define SOON_TICKS  10
-#define REQUEST_MAX 4500
+#define TICK_MS    100
+#define SOON_MS    5
+#define SOON_TICKS 10
 
 void control_open(struct leap *leap)
 {
@@ -77,8 +77,7 @@ void control_withdraw(struct leap *leap)
 		stats_page_withdraw();
 }
 
-/* Runs "VERB ARGUMENT" and writes the answer. */
-static void answer(struct leap *leap, char *request, char *reply, size_t size)
+void control_answer(struct leap *leap, char *request, char *reply, size_t size)
 {
 	char *arg = strchr(request, ' '), *value, *out = reply + 3;
 	int err = -EINVAL;
@@ -108,9 +107,9 @@ static void answer(struct leap *leap, char *request, char *reply, size_t size)
 		fmt_print(reply, size, "error %s", error_last());
 }
 
-static void serve_one(struct leap *leap, int fd)
+/* Reads one request. False: there is none, or not of a user who may ask. */
+static bool read_request(int fd, char *request, size_t size)
 {
-	static char request[REQUEST_MAX], reply[REQUEST_MAX]; /* the keeper's alone */
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -118,15 +117,31 @@ static void serve_one(struct leap *leap, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
 	    (cred.uid != 0 && cred.uid != getuid()))
-		return;
+		return false;
 	if (syscall(SYS_poll, &p, 1, 500) != 1)
-		return;
-	n = recv(fd, request, sizeof(request) - 1, MSG_DONTWAIT);
+		return false;
+	n = recv(fd, request, size - 1, MSG_DONTWAIT);
 	if (n <= 0)
-		return;
+		return false;
 	request[n] = 0;
-	answer(leap, request, reply, sizeof(reply));
-	send(fd, reply, strlen(reply), MSG_NOSIGNAL | MSG_DONTWAIT);
+	return true;
+}
+
+static void serve_one(struct leap *leap, int fd)
+{
+	static char request[REQUEST_MAX], reply[REQUEST_MAX]; /* the keeper's alone */
+
+	if (read_request(fd, request, sizeof(request))) {
+		if (!changes_is_one(request))
+			control_answer(leap, request, reply, sizeof(reply));
+		else if (changes_take(leap, fd, request))
+			return;
+		else
+			fmt_print(reply, sizeof(reply),
+				  "error another change is under way: ask again when it has ended");
+		send(fd, reply, strlen(reply), MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	fd_close(fd);
 }
 
 void control_serve(struct leap *leap)
@@ -134,8 +149,7 @@ void control_serve(struct leap *leap)
 	int fd;
 
 	while (leap->ctl_fd >= 0 && (fd = accept4(leap->ctl_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		serve_one(leap, fd);
-		sys_close(fd);
+		serve_one(leap, fd_own(fd));
 	}
 }
 

@@ -187,6 +187,8 @@ int session_start_threads(struct leap *leap)
 		return err;
 	err = thread_start(&leap->keeper, keeper_main, leap, "leap-keeper");
 	leap->keeper_runs = !err;
+	if (!err)
+		err = changes_start(leap);
 	return err ? err : recorder_start(leap);
 }
 
@@ -203,6 +205,7 @@ static void stop_threads(struct leap *leap)
 		keeper_kick(leap);
 		thread_join(&leap->keeper);
 	}
+	changes_stop(leap);
 	leap->evictor_runs = leap->keeper_runs = false;
 }
 
@@ -335,6 +338,7 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 	proc_open();
 	log_writer_open();
 	leap->start_ns = clock_ns();
+	lock_init(&leap->change, LOCK_RANK_CHANGE, 0);
 	lock_init(&leap->lock, LOCK_RANK_SESSION, 0);
 	lock_init(&leap->donors.join, LOCK_RANK_JOIN, 0);
 	lock_init(&leap->donors.lock, LOCK_RANK_DONORS, 0);

@@ -27,12 +27,13 @@ enum lock_rank {
 	LOCK_RANK_RANGE,      /* preload/range.c, map_fixed.c */
 	LOCK_RANK_SESSIONS,   /* leap.c: list of sessions */
 	LOCK_RANK_SCRATCH,    /* snapshot.c */
-	LOCK_RANK_JOIN,       /* donors.c: one thread at a time connects to new donors */
-	LOCK_RANK_SESSION,    /* leap.c: list of regions, run-time control, life of the session */
-	LOCK_RANK_REGION,     /* region.c: committing and arming */
-	LOCK_RANK_ROLE,       /* shard.c: fault role */
-	LOCK_RANK_EVICT,      /* shard.c: evict role */
-	LOCK_RANK_RECORDER,   /* recorder.c */
+	LOCK_RANK_CHANGE, /* control.c: one at a time moves pages for an option or a donor that goes */
+	LOCK_RANK_JOIN,     /* donors.c: one thread at a time connects to new donors */
+	LOCK_RANK_SESSION,  /* leap.c: list of regions, run-time control, life of the session */
+	LOCK_RANK_REGION,   /* region.c: committing and arming */
+	LOCK_RANK_ROLE,     /* shard.c: fault role */
+	LOCK_RANK_EVICT,    /* shard.c: evict role */
+	LOCK_RANK_RECORDER, /* recorder.c */
 	LOCK_RANK_SHARD,  /* shard.c: pages, extents, queues of one shard; several in index order */
 	LOCK_RANK_DONORS, /* donors.c: list of donors */
 	LOCK_RANK_SLAB,   /* slab.c: slots */

@@ -462,11 +462,45 @@ static void wait_roles(struct leap *leap)
 	}
 }
 
+/* They see that it is dying, and let go of it soon. */
+static void wait_holders(const struct leap_region *r)
+{
+	uint32_t n;
+
+	while ((n = __atomic_load_n(&r->holders, __ATOMIC_ACQUIRE)))
+		sys_futex_wait(&r->holders, n, -1);
+}
+
+struct leap_region *region_hold_next(struct leap *leap, uint32_t id)
+{
+	struct leap_region *found = NULL;
+
+	lock_acquire(&leap->lock);
+	for (uint32_t i = 0; i < leap->nregions; i++) {
+		struct leap_region *r = leap->regions[i];
+
+		if (r->id >= id && (!found || r->id < found->id))
+			found = r;
+	}
+	if (found)
+		__atomic_fetch_add(&found->holders, 1, __ATOMIC_ACQ_REL);
+	lock_release(&leap->lock);
+	return found;
+}
+
+void region_let_go(struct leap_region *r)
+{
+	const uint32_t *holders = &r->holders;
+
+	if (!__atomic_sub_fetch(&r->holders, 1, __ATOMIC_ACQ_REL))
+		sys_futex_wake(holders, INT32_MAX);
+}
+
 static void unlist(struct leap *leap, struct leap_region *r)
 {
 	lock_acquire(&leap->lock);
 	shards_lock_all(leap);
-	r->dying = true;
+	__atomic_store_n(&r->dying, true, __ATOMIC_RELEASE);
 	list_remove(leap, r);
 	for (unsigned s = 0; s < leap->nshards; s++) {
 		struct shard *shard = &leap->shards[s];
@@ -480,6 +514,7 @@ static void unlist(struct leap *leap, struct leap_region *r)
 	shards_unlock_all(leap);
 	lock_release(&leap->lock);
 	wait_roles(leap);
+	wait_holders(r);
 }
 
 int region_unmake(struct leap_region *r)

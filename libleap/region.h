@@ -57,7 +57,8 @@ struct leap_region {
 	bool created;  /* mapped by us (else adopted) */
 	bool reserved; /* region_reserve(): commit and release by parts */
 	uint8_t advice; /* enum leap_advice: NORMAL, SEQUENTIAL, RANDOM; changed under all shard locks */
-	bool dying;
+	bool dying;       /* atomic */
+	uint32_t holders; /* atomic, futex: changes (control.c) that look at its pages */
 	struct page *pages;
 	struct extent *extents;
 	size_t nextents, nstripes;

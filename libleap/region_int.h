@@ -38,4 +38,8 @@ int region_each_part(struct leap_region *r, size_t first, size_t end,
 /* Hints to the fault threads. */
 void region_hint(struct leap_region *r, size_t first, size_t n);
 
+/* The region with the smallest id from this one on, which stays until it is let go; NULL: there is none. No lock held. */
+struct leap_region *region_hold_next(struct leap *leap, uint32_t id);
+void region_let_go(struct leap_region *r);
+
 #endif

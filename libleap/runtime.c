@@ -133,7 +133,7 @@ bool runtime_sees_pins(const struct leap *leap)
 unsigned runtime_threads(const struct leap *leap)
 {
 	unsigned n = (unsigned)leap->evictor_runs + leap->keeper_runs + recorder_runs(leap) +
-		     log_writer_runs();
+		     leap->changes.runs + log_writer_runs();
 
 	for (unsigned s = 0; s < leap->nshards; s++)
 		n += leap->shards[s].thread_runs;

@@ -6,6 +6,7 @@
 #define LEAP_SESSION_H
 
 #include "leap.h"
+#include "libleap/changes.h"
 #include "libleap/config.h"
 #include "libleap/donors.h"
 #include "libleap/lock.h"
@@ -22,6 +23,8 @@
 #define LIMIT_MIN_PAGES 1024 /* 4 MiB of pages at least, whatever the overhead */
 
 struct leap {
+	struct lock change;   /* CHANGE: pages are moved for an option, or for a donor that goes */
+	bool coming_home;     /* SESSION: for remote=off */
 	struct lock lock;     /* SESSION: regions, configuration */
 	struct config config; /* changed under lock; single values read without it */
 
@@ -60,6 +63,7 @@ struct leap {
 	uint64_t no_room_said_ns;
 	bool grow_asked; /* atomic: the keeper was told that free groups run out */
 
+	struct changes changes;
 	struct thread evictor, keeper;
 	bool evictor_runs, keeper_runs;
 	bool stop;            /* atomic */

@@ -72,6 +72,23 @@ ctl 1 "process $holder did not answer within 300ms: it is stopped" --timeout 300
 kill -CONT "$holder"
 ctl 0 '^local=32M$' "$holder" local
 
+# a donor that is slow goes for long: the program forks and maps meanwhile, and other requests are answered
+other_uri=$donor_uri
+start_donor --listen tcp://127.0.0.1:0 --memory 1G
+slow=faulty:delay-us=100000:$donor_uri
+ctl 0 - "$holder" "donor-add=$slow"
+ctl 0 - "$holder" "donor-remove=$other_uri"
+ctl 0 - "$holder" "donor-add=$other_uri"
+"$leap" ctl --timeout 100s "$holder" "donor-remove=$slow" >"$work/slow" 2>&1 &
+remover=$!
+started+=("$remover")
+sleep 0.3
+kill -USR1 "$holder"
+until_true 20 grep -q forked "$work/program.out" || fail "no fork while a donor goes"
+ctl 0 '^local=32M$' "$holder" local
+ctl 1 'another change is under way' "$holder" "donor-add=loop:"
+kill -0 "$remover" || fail "the slow donor was gone before: $(cat "$work/slow")"
+
 # all the while the program read what it had written
 kill -TERM "$holder"
 wait "$holder"
