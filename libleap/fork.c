@@ -258,6 +258,7 @@ int runtime_fork_child(struct leap *leap)
 
 	mem_fork_child();
 	stack_fork_child();
+	threads_forked();
 	anchor_forked();
 	stats_scratch_reset();
 	proc_forked();

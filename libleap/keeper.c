@@ -21,6 +21,7 @@
 #define TICK_MS    100
 #define SOON_MS    5
 #define SOON_TICKS 10
+#define ALONE_NS   250000000ull
 
 void control_open(struct leap *leap)
 {
@@ -217,10 +218,23 @@ void keeper_kick(struct leap *leap)
 	syscall(SYS_write, leap->keeper_fd, &one, sizeof(one));
 }
 
+/* Now and then: has the program ended without a word? */
+static bool program_ended(uint64_t *next_ns, int *ret_status)
+{
+	uint64_t now = clock_ns();
+
+	if (now < *next_ns)
+		return false;
+	*next_ns = now + ALONE_NS;
+	return threads_alone(ret_status);
+}
+
 void *keeper_main(void *arg)
 {
 	struct leap *leap = arg;
-	int soon = 0; /* ticks at a shorter interval: a new slab is being made ready (shm.c) */
+	uint64_t alone_ns = 0;
+	int status,
+		soon = 0; /* ticks at a shorter interval: a new slab is being made ready (shm.c) */
 
 	while (!__atomic_load_n(&leap->stop, __ATOMIC_ACQUIRE)) {
 		struct pollfd fds[2] = {{.fd = leap->keeper_fd, .events = POLLIN},
@@ -238,6 +252,10 @@ void *keeper_main(void *arg)
 		control_publish(leap);
 		if (local_pages_all(leap) > budget_pages(leap))
 			evictor_kick(leap);
+		if (program_ended(&alone_ns, &status)) {
+			runtime_exit(leap);
+			threads_end_process(status);
+		}
 	}
 	return NULL;
 }

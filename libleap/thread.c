@@ -9,6 +9,7 @@
 #include "libleap/runtime.h"
 #include "libleap/thread.h"
 #include "libleap/util/mem.h"
+#include "libleap/util/proc.h"
 #include "libleap/util/sys.h"
 
 #define STACK_BYTES     ((size_t)256 << 10)
@@ -21,15 +22,51 @@ struct start {
 	const char *name;
 };
 
+static unsigned running; /* threads of ours, never too many; atomic */
+
 static void *thread_main(void *arg)
 {
 	struct start *start = arg;
 
 	runtime_enter();
+	__atomic_fetch_add(&running, 1, __ATOMIC_RELAXED);
 	syscall(SYS_prctl, PR_SET_NAME, start->name);
 	start->fn(start->arg);
+	__atomic_fetch_sub(&running, 1, __ATOMIC_RELAXED);
 	runtime_leave();
 	return NULL;
+}
+
+bool threads_alone(int *ret_status)
+{
+	unsigned there = proc_threads_after_main(ret_status);
+
+	return there && there <= 1 + __atomic_load_n(&running, __ATOMIC_RELAXED);
+}
+
+void threads_end_process(int status)
+{
+	int sig = status & 0x7f;
+	struct {
+		void (*handler)(int sig);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} usual = {SIG_DFL, 0, NULL, 0};
+	uint64_t none = 0;
+
+	if (sig) {
+		syscall(SYS_rt_sigaction, sig, &usual, NULL, sizeof(usual.mask));
+		syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+		syscall(SYS_tgkill, getpid(), sys_gettid(), sig);
+	}
+	for (;;)
+		syscall(SYS_exit_group, status >> 8);
+}
+
+void threads_forked(void)
+{
+	__atomic_store_n(&running, 0, __ATOMIC_RELAXED);
 }
 
 static void free_stack(struct thread *thread)

@@ -9,6 +9,7 @@
 #define LEAP_THREAD_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct thread {
@@ -21,5 +22,14 @@ struct thread {
 int thread_start(struct thread *thread, void *(*fn)(void *), void *arg, const char *name);
 /* Waits for its end and frees its stack. */
 void thread_join(struct thread *thread);
+
+/*
+ * A process ends with its last thread, and the program's may end by a bare system call, or by seccomp, so that nobody
+ * but the kernel knows. Have all threads but ours ended? With the main thread's status. And the same end for the process.
+ */
+bool threads_alone(int *ret_status);
+_Noreturn void threads_end_process(int status);
+/* In a forked child: it has none yet. */
+void threads_forked(void);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum proc_file { PROC_PAGEMAP, PROC_MAPS, PROC_COMM, PROC_MEMINFO, PROC_FILES };
+enum proc_file { PROC_PAGEMAP, PROC_MAPS, PROC_COMM, PROC_MEMINFO, PROC_STAT, PROC_FILES };
 
 /* Opens them for this process; counted, closed by the last proc_close(). What cannot be opened (no /proc) answers -errno
  * later. */
@@ -21,6 +21,9 @@ void proc_forked(void);
 int proc_fd(enum proc_file file);
 /* Bytes read from offset at on, or -errno. */
 long proc_read(enum proc_file file, void *buf, size_t size, off_t at);
+/* How many threads there are, the main thread counted, if that one has ended; its status, as wait() gives it. 0 while it
+ * runs, or when that is unknown. */
+unsigned proc_threads_after_main(int *ret_status);
 /* What the kernel calls the process (16 bytes at most); empty where it does not tell. */
 void proc_program(char *buf, size_t size);
 

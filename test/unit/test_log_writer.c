@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/log.c libleap/log_writer.c libleap/thread.c libleap/lock.c libleap/error.c libleap/util/fmt.c libleap/util/fd.c libleap/util/mem.c */
+/* links: libleap/log.c libleap/log_writer.c libleap/thread.c libleap/util/proc.c libleap/lock.c libleap/error.c libleap/util/fmt.c libleap/util/fd.c libleap/util/mem.c */
 /*
  * Lines of a paged process: written by another thread, nobody waits for long, and those that are missing are counted.
  */
