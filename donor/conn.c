@@ -48,7 +48,7 @@ static void out_pop(struct conn *c)
 		c->out_reads--;
 	if (o->slab)
 		slab_put(o->slab);
-	else if (o->fd >= 0)
+	if (o->fd >= 0)
 		close(o->fd);
 	c->out_first = (c->out_first + 1) % CONN_OUT_MAX;
 	c->out_count--;

@@ -29,6 +29,8 @@ struct rdma_peer;
 struct worker;
 
 enum conn_state { CONN_HELLO, CONN_CONTROL, CONN_LANE };
+/* A client's fork gets a connection that its parent asked for. */
+enum conn_from { FROM_STRANGER, FROM_CLIENT };
 enum turn { TURN_WAIT, TURN_MORE, TURN_CLOSE };
 
 /* One message on its way out. */
@@ -36,7 +38,7 @@ struct conn_out {
 	struct proto_head head; /* wire order */
 	const void *payload;
 	uint32_t length;   /* of the payload */
-	int fd;            /* goes along, duplicated by the kernel; or -1 */
+	int fd;            /* goes along and is closed; or -1 */
 	struct slab *slab; /* reference held until it is sent; or NULL */
 };
 
@@ -48,11 +50,12 @@ struct conn {
 	struct session *session;
 	struct rdma_peer *rdma; /* the socket leads to an RDMA client; or NULL */
 	int fd;
-	bool local;   /* unix socket: GRANT passes descriptors */
-	bool ready;   /* on the worker's list of those with work left */
-	bool blocked; /* socket takes no more output */
-	bool drained; /* socket had no more input */
-	bool closing; /* close when all is sent */
+	bool stranger; /* came by itself: one of many that may wait for their HELLO */
+	bool local;    /* unix socket: GRANT passes descriptors */
+	bool ready;    /* on the worker's list of those with work left */
+	bool blocked;  /* socket takes no more output */
+	bool drained;  /* socket had no more input */
+	bool closing;  /* close when all is sent */
 	bool closed;
 	bool rule_broken; /* closing ends the session, whatever the connection was */
 	enum conn_state state;

@@ -43,7 +43,7 @@ struct loop {
 	bool paused; /* out of descriptors: listeners wait for the next tick */
 };
 
-static void limits_raise(void)
+static void limits_raise(struct donor *donor)
 {
 	struct rlimit limit;
 
@@ -55,6 +55,9 @@ static void limits_raise(void)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(which[i], &limit);
 	}
+	donor->conns_max = UINT32_MAX;
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur / 2 < UINT32_MAX)
+		donor->conns_max = (unsigned)(limit.rlim_cur / 2);
 }
 
 static int signals_open(void)
@@ -67,6 +70,7 @@ static int signals_open(void)
 		sigaddset(&set, wanted[i]);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGIO, SIG_IGN); /* store.c: somebody opens a file that it asks about */
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -212,6 +216,7 @@ static void loop_tick(struct loop *loop, uint64_t now)
 {
 	loop->tick_ns = now;
 	sessions_expire(&loop->donor->sessions, now);
+	store_sweep(&loop->donor->store);
 	pressure_check(&loop->pressure, loop->donor);
 	for (unsigned i = 0; i < loop->donor->nlisteners; i++)
 		if (loop->donor->listeners[i].rdma)
@@ -293,7 +298,7 @@ static int donor_start(struct donor *donor, struct loop *loop, char *error, size
 	struct options *o = &donor->options;
 	int r;
 
-	limits_raise();
+	limits_raise(donor);
 	loop->signal_fd = signals_open();
 	if ((r = memory_choose(o, error, size)) || (r = store_init(&donor->store, o, error, size)))
 		return r;

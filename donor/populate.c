@@ -50,7 +50,7 @@ static void *populate_main(void *arg)
 
 		populate(slab);
 		/* given back while we worked: what was taken since goes again */
-		if (!atomic_load(&slab->holders))
+		if (!atomic_load(&slab->holders) && atomic_load(&slab->given_back))
 			slab_empty(slab);
 		slab_populated(slab);
 	}

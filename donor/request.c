@@ -173,8 +173,29 @@ static int connection_for_child(struct conn *c)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
 		return -1;
-	worker_adopt(c->worker->donor, ends[0], true, c->peer, NULL);
+	worker_adopt(c->worker->donor, ends[0], FROM_CLIENT, true, c->peer, NULL);
 	return ends[1];
+}
+
+static enum proto_status grant_execute(struct conn *c, uint32_t *ret_number, struct slab **ret_slab,
+				       int *ret_fd, char *sentence)
+{
+	enum proto_status status =
+		session_grant(&c->worker->donor->sessions, c->session, ret_number, sentence);
+	struct slab *slab = status ? NULL : session_slab(c->session, *ret_number);
+	int r = slab && c->local ? slab_share(slab, ret_fd) : 0;
+
+	if (r) {
+		snprintf(sentence, PROTO_SENTENCE_MAX,
+			 "the donor cannot hand over a slab: %s; raise its limit on descriptors "
+			 "(ulimit -n)",
+			 strerror(-r));
+		slab_put(slab);
+		session_release(c->session, *ret_number);
+		return PROTO_IO;
+	}
+	*ret_slab = slab;
+	return status;
 }
 
 static int control_execute(struct conn *c, const struct proto_head *head)
@@ -185,14 +206,13 @@ static int control_execute(struct conn *c, const struct proto_head *head)
 	enum proto_status status = PROTO_OK;
 	struct slab *slab = NULL;
 	uint32_t shared = 0;
+	int fd = -1;
 
 	switch (head->type) {
 	case PROTO_BYE:
 		return -ESHUTDOWN;
 	case PROTO_GRANT:
-		status = session_grant(sessions, c->session, &answer.slab, sentence);
-		if (!status)
-			slab = session_slab(c->session, answer.slab);
+		status = grant_execute(c, &answer.slab, &slab, &fd, sentence);
 		break;
 	case PROTO_ATTACH:
 		status = attach_execute(c, head->slab, sentence);
@@ -222,7 +242,7 @@ static int control_execute(struct conn *c, const struct proto_head *head)
 	else if (head->type == PROTO_SHARED)
 		conn_reply(c, answer, NULL, 0, NULL, -1);
 	else
-		reply_info(c, answer, c->local && slab ? slab->fd : -1, slab);
+		reply_info(c, answer, fd, slab);
 	return 0;
 }
 

@@ -27,6 +27,14 @@
 
 #define WORKER_EVENTS 64
 #define SWEEP_NS      250000000ull
+#define FULL_SAY_NS   10000000000ull
+#define STRANGERS_MAX 64u
+
+/* How many connections of a worker may wait to say who they are. */
+static unsigned strangers_max(const struct donor *donor)
+{
+	return donor->conns_max / 2 < STRANGERS_MAX ? donor->conns_max / 2 : STRANGERS_MAX;
+}
 
 static void ready_add(struct worker *w, struct conn *c)
 {
@@ -119,15 +127,23 @@ static bool conn_peer_gone(const struct conn *c, uint64_t timeout_ns)
 static void worker_sweep(struct worker *w, uint64_t now)
 {
 	uint64_t deadline = w->donor->options.deadline_ns;
+	unsigned strangers = 0, most = strangers_max(w->donor);
 	struct conn *next;
 
 	pthread_mutex_lock(&w->lock);
 	next = w->conns;
+	atomic_store(&w->strangers, 0);
 	pthread_mutex_unlock(&w->lock);
 	for (struct conn *c = next; c; c = next) {
 		next = c->next; /* only this thread removes; the accepting thread adds in front */
-		/* one may have been opened after `now` was taken */
-		if (c->state == CONN_HELLO && now > c->opened_ns && now - c->opened_ns > deadline) {
+		if (c->state == CONN_HELLO && c->stranger && ++strangers > most) {
+			report_info("connection from %s dropped: more than %u wait for their "
+				    "handshake, and this is the oldest",
+				    c->peer, most);
+			conn_close(w, c);
+			/* one may have been opened after `now` was taken */
+		} else if (c->state == CONN_HELLO && now > c->opened_ns &&
+			   now - c->opened_ns > deadline) {
 			report_info("connection from %s dropped: no handshake within the deadline",
 				    c->peer);
 			conn_close(w, c);
@@ -218,7 +234,8 @@ static void *worker_main(void *arg)
 	store_bind_thread(&w->donor->store);
 	while (!atomic_load(&w->stop)) {
 		now = clock_ns();
-		if (now - w->swept_ns > SWEEP_NS)
+		if (now - w->swept_ns > SWEEP_NS ||
+		    atomic_load(&w->strangers) > strangers_max(w->donor))
 			worker_sweep(w, now);
 		n = epoll_wait(w->epoll_fd, ev, WORKER_EVENTS, worker_timeout(w, now));
 		if (n > 0) {
@@ -231,11 +248,36 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-void worker_adopt(struct donor *donor, int fd, bool local, const char *peer, struct rdma_peer *rdma)
+static void worker_wake(struct worker *w)
+{
+	uint64_t one = 1;
+
+	if (write(w->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		report_warn("cannot wake a worker: %s", strerror(errno));
+}
+
+/* What is left of the descriptors is kept for those that are connected: their slabs have one each. */
+static bool donor_has_room(struct donor *donor, const char *peer)
+{
+	uint64_t now = clock_ns();
+
+	if (atomic_load(&metrics.connections) < donor->conns_max)
+		return true;
+	if (!donor->full_said_ns || now - donor->full_said_ns > FULL_SAY_NS)
+		report_warn("connection from %s refused: there are %u, half of what the limit on "
+			    "descriptors allows (ulimit -n); raise it",
+			    peer, donor->conns_max);
+	donor->full_said_ns = now;
+	return false;
+}
+
+void worker_adopt(struct donor *donor, int fd, enum conn_from from, bool local, const char *peer,
+		  struct rdma_peer *rdma)
 {
 	struct worker *w =
 		&donor->workers[atomic_fetch_add(&donor->next_worker, 1) % donor->nworkers];
-	struct conn *c = calloc(1, sizeof(*c));
+	bool stranger = from == FROM_STRANGER, crowded = false;
+	struct conn *c = !stranger || donor_has_room(donor, peer) ? calloc(1, sizeof(*c)) : NULL;
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
 
 	if (!c)
@@ -253,6 +295,9 @@ void worker_adopt(struct donor *donor, int fd, bool local, const char *peer, str
 		c->next->prev = c;
 	w->conns = c;
 	w->nconns++;
+	c->stranger = stranger;
+	if (stranger)
+		crowded = atomic_fetch_add(&w->strangers, 1) >= strangers_max(donor);
 	atomic_fetch_add(&metrics.connections, 1);
 	/* From here on the worker may run and free it. */
 	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
@@ -266,9 +311,10 @@ void worker_adopt(struct donor *donor, int fd, bool local, const char *peer, str
 		goto fail_close;
 	}
 	pthread_mutex_unlock(&w->lock);
+	if (crowded)
+		worker_wake(w);
 	return;
 fail_close:
-	report_warn("no memory for a connection from %s", peer);
 	if (rdma)
 		rdma_peer_leave(rdma);
 	close(fd);
@@ -315,14 +361,6 @@ int workers_start(struct donor *donor, char *error, size_t size)
 		}
 	}
 	return 0;
-}
-
-static void worker_wake(struct worker *w)
-{
-	uint64_t one = 1;
-
-	if (write(w->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		report_warn("cannot wake a worker: %s", strerror(errno));
 }
 
 void workers_notify(struct donor *donor)

@@ -29,9 +29,10 @@ struct worker {
 	struct conn *ready, **ready_tail;
 	struct conn *dead;    /* closed, freed at the end of the round */
 	uint8_t *scratch;     /* where unwanted payload goes */
-	pthread_mutex_t lock; /* conns, nconns: also changed by the accepting thread */
+	pthread_mutex_t lock; /* conns, nconns, strangers: also changed by the accepting thread */
 	struct conn *conns;
 	unsigned nconns;
+	_Atomic unsigned strangers; /* came since the last sweep */
 };
 
 struct listener {
@@ -47,6 +48,8 @@ struct donor {
 	struct options options;
 	struct store store;
 	struct sessions sessions;
+	unsigned conns_max;    /* the other descriptors are for slabs */
+	uint64_t full_said_ns; /* the accepting thread's */
 	struct worker *workers;
 	unsigned nworkers;
 	_Atomic unsigned next_worker;
@@ -62,7 +65,7 @@ void workers_stop(struct donor *donor);
 void workers_notify(struct donor *donor);
 /* Hands an accepted socket to a worker; closes it on failure. rdma: whose messages come by this socket, or NULL; with
  * a reference. */
-void worker_adopt(struct donor *donor, int fd, bool local, const char *peer,
+void worker_adopt(struct donor *donor, int fd, enum conn_from from, bool local, const char *peer,
 		  struct rdma_peer *rdma);
 
 /* Each opens one listener; 0 or -errno with a sentence. */

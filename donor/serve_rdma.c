@@ -118,7 +118,7 @@ static int peer_adopt(struct rdma_server *s, struct rdma_peer *p)
 		return -errno;
 	p->fd = fds[0];
 	atomic_store(&p->refs, 2);
-	worker_adopt(s->donor, fds[1], false, p->name, p);
+	worker_adopt(s->donor, fds[1], FROM_STRANGER, false, p->name, p);
 	return rdma_watch(s, EPOLL_CTL_ADD, p->fd, EPOLLIN, p);
 }
 

@@ -96,6 +96,6 @@ bool serve_shm_accept(struct donor *donor, struct listener *listener)
 			snprintf(peer, sizeof(peer), "shm");
 		else
 			snprintf(peer, sizeof(peer), "shm pid %d uid %u", cred.pid, cred.uid);
-		worker_adopt(donor, fd, true, peer, NULL);
+		worker_adopt(donor, fd, FROM_STRANGER, true, peer, NULL);
 	}
 }

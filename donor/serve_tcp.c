@@ -109,7 +109,7 @@ bool serve_tcp_accept(struct donor *donor, struct listener *listener)
 			return errno == EAGAIN;
 		socket_tune(fd, donor->options.client_timeout_ns);
 		address_text(&sa, len, peer, sizeof(peer));
-		worker_adopt(donor, fd, false, peer, NULL);
+		worker_adopt(donor, fd, FROM_STRANGER, false, peer, NULL);
 	}
 }
 

@@ -287,11 +287,17 @@ found:
 static enum proto_status grant_refuse(struct sessions *sessions, int code, char *sentence)
 {
 	unsigned long long lent = atomic_load(&sessions->store->memory_bytes) >> 20;
+	unsigned long long kept = store_kept_bytes(sessions->store) >> 20;
 
 	metrics_add(&metrics.grants_refused, 1);
 	if (code == -ENOSPC && atomic_load(&sessions->store->pressed))
 		sentence_set(sentence, "the donor's machine is short of memory and grants nothing "
 				       "now (--reserve)");
+	else if (code == -ENOSPC && kept)
+		sentence_set(sentence,
+			     "the donor has lent all it has (%lluM, --memory), of which programs "
+			     "still map %lluM whose sessions have ended; end them, or add a donor",
+			     lent, kept);
 	else if (code == -ENOSPC)
 		sentence_set(sentence,
 			     "the donor has lent all it has (%lluM, --memory); add a donor", lent);

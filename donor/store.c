@@ -24,18 +24,33 @@
 #endif
 #define SLAB_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
+/* The file, opened once more: the kernel counts how many have opened it (is_ours_alone()), but not whoever made it. */
+static int reopen(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
 /* A mapped, sealed file of one slab. */
 static int slab_map(struct store *store, bool huge, int *ret_fd, uint8_t **ret_base)
 {
 	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
 	void *base;
-	int fd, r;
+	int fd, r, counted;
 
 	fd = memfd_create("leap-slab", flags);
 	if (fd < 0)
 		return -errno;
 	if (ftruncate(fd, (off_t)PROTO_SLAB_BYTES) || fcntl(fd, F_ADD_SEALS, SLAB_SEALS))
 		goto fail_close;
+	counted = reopen(fd);
+	store->counts_users = counted >= 0;
+	if (counted >= 0) {
+		close(fd);
+		fd = counted;
+	}
 	/* Huge pages are reserved here or refused here: touching them cannot fail later. */
 	base = mmap(NULL, PROTO_SLAB_BYTES, PROT_READ | PROT_WRITE,
 		    MAP_SHARED | (huge ? 0 : MAP_NORESERVE), fd, 0);
@@ -140,13 +155,35 @@ static void store_unreserve(struct store *store)
 	pthread_mutex_unlock(&store->lock);
 }
 
+static void list_add(struct slab **list, struct slab *slab)
+{
+	slab->prev = NULL;
+	slab->next = *list;
+	if (slab->next)
+		slab->next->prev = slab;
+	*list = slab;
+}
+
+static void list_remove(struct slab **list, struct slab *slab)
+{
+	if (slab->prev)
+		slab->prev->next = slab->next;
+	else
+		*list = slab->next;
+	if (slab->next)
+		slab->next->prev = slab->prev;
+}
+
 int store_slab_new(struct store *store, struct slab **ret_slab)
 {
 	struct slab *slab;
 	int r;
 
-	if (!store_reserve(store))
-		return -ENOSPC;
+	if (!store_reserve(store)) {
+		store_sweep(store);
+		if (!store_reserve(store))
+			return -ENOSPC;
+	}
 	slab = calloc(1, sizeof(*slab));
 	r = slab ? slab_make(store, slab) : -ENOMEM;
 	if (r) {
@@ -158,10 +195,7 @@ int store_slab_new(struct store *store, struct slab **ret_slab)
 	atomic_store(&slab->refs, 1);
 	atomic_store(&slab->holders, 1);
 	pthread_mutex_lock(&store->lock);
-	slab->next = store->slabs;
-	if (slab->next)
-		slab->next->prev = slab;
-	store->slabs = slab;
+	list_add(&store->slabs, slab);
 	pthread_mutex_unlock(&store->lock);
 	populate_add(slab);
 	*ret_slab = slab;
@@ -173,32 +207,108 @@ void slab_get(struct slab *slab)
 	atomic_fetch_add_explicit(&slab->refs, 1, memory_order_relaxed);
 }
 
+int slab_share(struct slab *slab, int *ret_fd)
+{
+	int fd = slab->store->counts_users ? reopen(slab->fd) : -1;
+
+	if (fd >= 0)
+		atomic_store(&slab->shared, true);
+	else
+		fd = fcntl(slab->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Nobody else has the file open or mapped: the kernel gives a lease on a file to its only user. */
+static bool is_ours_alone(struct slab *slab)
+{
+	if (!atomic_load(&slab->shared))
+		return true;
+	if (fcntl(slab->fd, F_SETLEASE, F_WRLCK))
+		return errno != EAGAIN;
+	fcntl(slab->fd, F_SETLEASE, F_UNLCK);
+	return true;
+}
+
 static void dispose(struct slab *slab)
 {
-	munmap(slab->base, PROTO_SLAB_BYTES);
 	close(slab->fd);
 	free(slab);
+}
+
+/* Nothing of this process uses it any more. A client that still has its pages has them on our account. */
+static void retire(struct slab *slab)
+{
+	struct store *store = slab->store;
+	bool alone = is_ours_alone(slab);
+
+	munmap(slab->base, PROTO_SLAB_BYTES);
+	pthread_mutex_lock(&store->lock);
+	store->count += (alone ? 0 : 1) - (slab->uncounted ? 0 : 1);
+	if (!alone) {
+		list_add(&store->kept, slab);
+		store->nkept++;
+	}
+	pthread_mutex_unlock(&store->lock);
+	if (alone)
+		dispose(slab);
+}
+
+void store_sweep(struct store *store)
+{
+	struct slab *next, *gone = NULL;
+
+	pthread_mutex_lock(&store->lock);
+	for (struct slab *s = store->kept; s; s = next) {
+		next = s->next;
+		if (!is_ours_alone(s)) {
+			if (atomic_load(&s->given_back))
+				slab_empty(s);
+			continue;
+		}
+		list_remove(&store->kept, s);
+		store->nkept--;
+		store->count--;
+		s->next = gone;
+		gone = s;
+	}
+	pthread_mutex_unlock(&store->lock);
+	for (; gone; gone = next) {
+		next = gone->next;
+		dispose(gone);
+	}
+}
+
+uint64_t store_kept_bytes(struct store *store)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&store->lock);
+	bytes = store->nkept * PROTO_SLAB_BYTES;
+	pthread_mutex_unlock(&store->lock);
+	return bytes;
 }
 
 void slab_put(struct slab *slab)
 {
 	struct store *store = slab->store;
-	bool orphan;
+	bool orphan, alone;
 
 	if (atomic_fetch_sub(&slab->refs, 1) != 1)
 		return;
+	alone = is_ours_alone(slab);
 	pthread_mutex_lock(&store->lock);
-	if (slab->prev)
-		slab->prev->next = slab->next;
-	else
-		store->slabs = slab->next;
-	if (slab->next)
-		slab->next->prev = slab->prev;
+	list_remove(&store->slabs, slab);
 	orphan = slab->orphan = slab->populating;
-	store->count--;
+	if (orphan && alone) { /* it is free as soon as populate.c looks up */
+		slab->uncounted = true;
+		store->count--;
+	}
 	pthread_mutex_unlock(&store->lock);
 	if (!orphan)
-		dispose(slab);
+		retire(slab);
 }
 
 void slab_populated(struct slab *slab)
@@ -210,7 +320,7 @@ void slab_populated(struct slab *slab)
 	orphan = slab->orphan;
 	pthread_mutex_unlock(&slab->store->lock);
 	if (orphan)
-		dispose(slab);
+		retire(slab);
 }
 
 void slab_touch(struct slab *slab, uint32_t page, uint32_t npages)
@@ -244,22 +354,31 @@ void slab_hold(struct slab *slab)
 
 void slab_drop(struct slab *slab, bool erase)
 {
-	if (atomic_fetch_sub(&slab->holders, 1) == 1 && erase)
+	if (atomic_fetch_sub(&slab->holders, 1) == 1 && erase) {
+		atomic_store(&slab->given_back, true);
 		slab_empty(slab);
+	}
 	slab_put(slab);
+}
+
+static uint64_t add_figures(const struct slab *list, uint64_t *bytes)
+{
+	struct stat st;
+	uint64_t n = 0;
+
+	for (; list; list = list->next, n++)
+		if (!fstat(list->fd, &st))
+			*bytes += (uint64_t)st.st_blocks * 512;
+	return n;
 }
 
 void store_figures(struct store *store, struct store_figures *ret_figures)
 {
 	struct store_figures f = {0};
-	struct stat st;
 
 	pthread_mutex_lock(&store->lock);
-	for (struct slab *s = store->slabs; s; s = s->next) {
-		f.slabs++;
-		if (!fstat(s->fd, &st))
-			f.used_bytes += (uint64_t)st.st_blocks * 512;
-	}
+	f.slabs = add_figures(store->slabs, &f.used_bytes);
+	f.kept = add_figures(store->kept, &f.used_bytes);
 	pthread_mutex_unlock(&store->lock);
 	f.slabs_max = atomic_load(&store->memory_bytes) / PROTO_SLAB_BYTES;
 	*ret_figures = f;

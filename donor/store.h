@@ -5,6 +5,9 @@
  * A slab is made when it is granted and its file closed when the last holder lets go, so a slab
  * that a client gets is always new, zeroed by the kernel, and memory that nobody holds is the
  * system's again. Holders are sessions, clone tickets, and connections that are moving its bytes.
+ *
+ * A client on this machine has the file of a slab itself, and may keep it when its session has ended. Such slabs are *kept*:
+ * they count as lent until nobody but the donor has them, whoever that is.
  */
 #ifndef DONOR_STORE_H
 #define DONOR_STORE_H
@@ -22,11 +25,14 @@ struct store;
 struct slab {
 	struct store *store;
 	uint8_t *base;
-	int fd;              /* sealed: neither shrinks nor grows */
-	atomic_uint refs;    /* everything that uses base */
-	atomic_uint holders; /* of these, sessions and tickets */
+	int fd;                  /* sealed: neither shrinks nor grows */
+	atomic_uint refs;        /* everything that uses base */
+	atomic_uint holders;     /* of these, sessions and tickets */
+	_Atomic bool shared;     /* a client got the file */
+	_Atomic bool given_back; /* its holder wants nothing of it any more */
 	struct slab *prev, *next;
 	struct slab *populate_next;
+	bool uncounted; /* no longer in store->count */
 	bool populating,
 		orphan; /* store->lock; queued or in work in populate.c; without references */
 	_Atomic uint64_t touched[PROTO_SLAB_PAGES / 64]; /* pages that slab_touch() mapped */
@@ -35,7 +41,9 @@ struct slab {
 struct store {
 	pthread_mutex_t lock;
 	struct slab *slabs;
-	uint64_t count;                /* slabs, with those being made */
+	struct slab *kept; /* without references here, but a client has them still */
+	uint64_t nkept;
+	uint64_t count;                /* slabs, with those being made and those kept */
 	_Atomic uint64_t memory_bytes; /* most to lend */
 	_Atomic bool pressed;          /* the machine is short of memory: grant nothing */
 	struct slab *populate_first;   /* populate.c's queue */
@@ -43,11 +51,12 @@ struct store {
 	bool populates; /* the thread runs */
 	int numa_node;
 	bool hugepages;
+	_Atomic bool counts_users; /* the kernel tells who has a slab's file (/proc is there) */
 	_Atomic bool huge_warned;
 };
 
 struct store_figures {
-	uint64_t slabs, slabs_max;
+	uint64_t slabs, slabs_max, kept;
 	uint64_t used_bytes; /* pages that the slabs really have */
 };
 
@@ -56,6 +65,12 @@ int store_init(struct store *store, const struct options *options, char *error, 
 /* A zeroed slab with one reference and one holder. -ENOSPC: all lent; -ENOMEM: the system has
  * none. */
 int store_slab_new(struct store *store, struct slab **ret_slab);
+/* A descriptor of its file for a client, which the caller closes. 0 or -errno. */
+int slab_share(struct slab *slab, int *ret_fd);
+/* Frees what clients kept and have let go of since. */
+void store_sweep(struct store *store);
+/* Bytes that clients whose sessions have ended still have. */
+uint64_t store_kept_bytes(struct store *store);
 void slab_get(struct slab *slab);
 void slab_put(struct slab *slab);
 /* Before the pages are written here: takes and maps them with one call, instead of a page fault
