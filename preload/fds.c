@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/if_xdp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "libleap/log_writer.h"
 #include "libleap/util/fd.h"
+#include "preload/pins.h"
 #include "preload/preload.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -128,7 +130,20 @@ EXPORT ssize_t vmsplice(int fd, const struct iovec *iov, size_t n, unsigned flag
 
 EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
+	struct pins pins = {.n = 0};
+	uint64_t umem[2]; /* struct xdp_umem_reg: address and length come first */
+	int r;
+
 	if (level == SOL_SOCKET && name == SO_ZEROCOPY && preload_ready())
 		runtime_no_recycle(preload.leap);
-	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+	if (level == SOL_XDP && name == XDP_UMEM_REG && preload_ready() && !in_runtime() &&
+	    len >= sizeof(umem) && pins_copy(umem, (uintptr_t)value, sizeof(umem)))
+		pins_add(&pins, umem[0], umem[1]);
+	if (pins_begin(&pins)) {
+		errno = ENOMEM;
+		return -1;
+	}
+	r = (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+	pins_end(&pins, !r);
+	return r;
 }

@@ -141,12 +141,13 @@ static void say(uint32_t what, int err)
 	syscall(SYS_futex, &forking.word->said, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* Locks are not inherited, and some memory is to read as zeroes. */
+/* Locks and registrations are not inherited, and some memory is to read as zeroes. */
 static void child_marks(void)
 {
 	char *at, *part;
 
 	map_unlock(preload.start, preload.end);
+	map_unpin(MARK_REGISTERED, preload.start, preload.end);
 	for (at = preload.start; space_marked_next(MARK_WIPE, &at, preload.end, &part);)
 		region_discard(preload.region, part, (size_t)(at - part));
 }

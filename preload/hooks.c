@@ -11,6 +11,7 @@
 #include "libleap/error.h"
 #include "libleap/util/fmt.h"
 #include "preload/heap.h"
+#include "preload/map.h"
 #include "preload/preload.h"
 #include "preload/space.h"
 
@@ -78,6 +79,7 @@ static bool hook_purge(extent_hooks_t *hooks, void *addr, size_t size, size_t of
 
 	if (!managed(at, len))
 		return sys_madvise(at, len, MADV_DONTNEED) != 0;
+	map_unpin(MARK_REGISTERED, at, at + len); /* of a buffer that was freed */
 	region_discard(preload.region, at, len);
 	return false;
 }

@@ -44,7 +44,16 @@ void map_foreign_end(char *from, char *to, bool made);
 /* A foreign part is unmapped: its addresses are free again. */
 int map_reclaim(char *from, char *to);
 
-int map_lock(char *from, char *to);
-void map_unlock(char *from, char *to);
+/* Marks the range and pins the pages that get the mark: -ENOMEM; and the reverse. */
+int map_pin(enum space_mark mark, char *from, char *to);
+void map_unpin(enum space_mark mark, char *from, char *to);
+static inline int map_lock(char *from, char *to)
+{
+	return map_pin(MARK_LOCKED, from, to);
+}
+static inline void map_unlock(char *from, char *to)
+{
+	map_unpin(MARK_LOCKED, from, to);
+}
 
 #endif

@@ -12,25 +12,25 @@
 #define MLOCK_ONFAULT 1
 #endif
 
-int map_lock(char *from, char *to)
+int map_pin(enum space_mark mark, char *from, char *to)
 {
 	char *at = from, *part;
 	int more;
 
-	while ((more = space_mark_next(MARK_LOCKED, &at, to, &part)) == 1) {
+	while ((more = space_mark_next(mark, &at, to, &part)) == 1) {
 		if (!region_pin(preload.region, part, (size_t)(at - part)))
 			continue;
-		space_unmark(MARK_LOCKED, part, (size_t)(at - part));
+		space_unmark(mark, part, (size_t)(at - part));
 		return -ENOMEM;
 	}
 	return more;
 }
 
-void map_unlock(char *from, char *to)
+void map_unpin(enum space_mark mark, char *from, char *to)
 {
 	char *at = from, *part;
 
-	while (space_unmark_next(MARK_LOCKED, &at, to, &part) == 1)
+	while (space_unmark_next(mark, &at, to, &part) == 1)
 		region_unpin(preload.region, part, (size_t)(at - part));
 }
 

@@ -108,6 +108,7 @@ __attribute__((constructor(101))) static void preload_start(void)
 	fork_resolve();
 	direct_resolve();
 	fds_resolve();
+	uring_resolve();
 	threads_prepare();
 	heap_find_linker();
 	if (start(config))

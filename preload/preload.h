@@ -12,6 +12,7 @@
  *   threads.c    the pager's threads are no threads of the program; stacks the program chose itself
  *   fds.c        descriptors that the program must not close
  *   direct.c     O_DIRECT
+ *   pins.c       memory that the kernel or a device was told to use for long; uring.c and verbs.c: who tells it
  *   syscall.c    syscall(): the same for programs that go around the C library
  */
 #ifndef LEAP_PRELOAD_H
@@ -71,6 +72,10 @@ bool fork_refuses(uint64_t flags);
 /* direct.c: as fork_resolve(). */
 void direct_resolve(void);
 void fds_resolve(void); /* fds.c */
+void uring_resolve(void); /* uring.c */
+/* The system calls: -1 with errno. */
+long uring_register_call(unsigned fd, unsigned op, const void *arg, unsigned n);
+long uring_setup_call(unsigned entries, void *params);
 
 /* threads.c: before the pager's threads are started, and after (n of them). */
 void threads_prepare(void);

@@ -97,6 +97,7 @@ static void remove_pins(char *addr, size_t len)
 {
 	unpin(MARK_LOCKED, addr, addr + len);
 	unpin(MARK_STACK, addr, addr + len);
+	unpin(MARK_REGISTERED, addr, addr + len);
 	space_unmark(MARK_WIPE, addr, len);
 }
 

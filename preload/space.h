@@ -9,6 +9,7 @@
  * Marks are what the program asked for on parts that are ours:
  *   LOCKED   mlock(): pinned. Locks do not nest, pins do, hence the mark
  *   STACK    the program gave it to a thread as its stack: the part that the kernel writes is pinned
+ *   REGISTERED  the kernel or a device was told to use it for long (pins.h): pinned
  *   WIPE     madvise(MADV_WIPEONFORK)
  *   GUARDED  mprotect() to something else than read and write
  *
@@ -21,7 +22,7 @@
 #include <stddef.h>
 
 enum space_kind { SPACE_OUTSIDE, SPACE_FREE, SPACE_FOREIGN, SPACE_OURS };
-enum space_mark { MARK_FOREIGN, MARK_LOCKED, MARK_STACK, MARK_WIPE, MARK_GUARDED, MARKS };
+enum space_mark { MARK_FOREIGN, MARK_LOCKED, MARK_STACK, MARK_REGISTERED, MARK_WIPE, MARK_GUARDED, MARKS };
 
 /* Starts with [addr, addr + len) free. -ENOMEM. */
 int space_init(void *addr, size_t len);

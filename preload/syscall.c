@@ -191,6 +191,11 @@ EXPORT long syscall(long number, ...)
 	case SYS_sched_getaffinity: /* answers with the length */
 	case SYS_sched_setaffinity:
 		return affinity_call(number, &a);
+	case SYS_io_uring_setup:
+		return uring_setup_call((unsigned)a.v[0], (void *)a.v[1]);
+	case SYS_io_uring_register:
+		return uring_register_call((unsigned)a.v[0], (unsigned)a.v[1], (const void *)a.v[2],
+					   (unsigned)a.v[3]);
 	case SYS_vmsplice:
 		return vmsplice((int)a.v[0], (const struct iovec *)a.v[1], (size_t)a.v[2],
 				(unsigned)a.v[3]);
