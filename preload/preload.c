@@ -113,6 +113,7 @@ __attribute__((constructor(101))) static void preload_start(void)
 	heap_find_linker();
 	if (start(config))
 		die();
+	direct_start();
 	threads_hide(runtime_threads(preload.leap));
 	if (!config->follow_exec)
 		strip_environment();

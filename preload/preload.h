@@ -71,7 +71,12 @@ bool fork_refuses(uint64_t flags);
 
 /* direct.c: as fork_resolve(). */
 void direct_resolve(void);
-void fds_resolve(void); /* fds.c */
+/* The session is open, the mover known. */
+void direct_start(void);
+/* The system calls, whose flags are argument flags_at: -1 with errno. */
+long direct_open_call(long number, const long *args, int flags_at);
+long direct_openat2(int dir, const char *path, const void *how, size_t size);
+void fds_resolve(void);   /* fds.c */
 void uring_resolve(void); /* uring.c */
 /* The system calls: -1 with errno. */
 long uring_register_call(unsigned fd, unsigned op, const void *arg, unsigned n);

@@ -22,7 +22,15 @@
 #include <stddef.h>
 
 enum space_kind { SPACE_OUTSIDE, SPACE_FREE, SPACE_FOREIGN, SPACE_OURS };
-enum space_mark { MARK_FOREIGN, MARK_LOCKED, MARK_STACK, MARK_REGISTERED, MARK_WIPE, MARK_GUARDED, MARKS };
+enum space_mark {
+	MARK_FOREIGN,
+	MARK_LOCKED,
+	MARK_STACK,
+	MARK_REGISTERED,
+	MARK_WIPE,
+	MARK_GUARDED,
+	MARKS
+};
 
 /* Starts with [addr, addr + len) free. -ENOMEM. */
 int space_init(void *addr, size_t len);

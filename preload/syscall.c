@@ -89,6 +89,31 @@ static long copy_process(long number, const struct args *a)
 	return fork_end((pid_t)pid);
 }
 
+/* Those that can give a descriptor O_DIRECT. */
+static long open_call(long number, const struct args *a)
+{
+	switch (number) {
+#ifdef SYS_open
+	case SYS_open:
+		return direct_open_call(number, a->v, 1);
+#endif
+	case SYS_openat:
+	case SYS_open_by_handle_at:
+		return direct_open_call(number, a->v, 2);
+#ifdef SYS_openat2
+	case SYS_openat2:
+		return direct_openat2((int)a->v[0], (const char *)a->v[1], (const void *)a->v[2],
+				      (size_t)a->v[3]);
+#endif
+	case SYS_fcntl:
+		if ((int)a->v[1] == F_SETFL)
+			return fcntl((int)a->v[0], F_SETFL, a->v[2]);
+		return kernel(number, a);
+	default:
+		return kernel(number, a);
+	}
+}
+
 static long memory_call(long number, const struct args *a)
 {
 	void *addr = (void *)a->v[0];
@@ -124,7 +149,7 @@ static long memory_call(long number, const struct args *a)
 	case SYS_munlockall:
 		return munlockall();
 	default:
-		return kernel(number, a);
+		return open_call(number, a);
 	}
 }
 
