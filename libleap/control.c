@@ -274,7 +274,8 @@ static int drop_groups(struct leap_region *r, size_t first, size_t n, void *arg)
 		struct extent *e = &r->extents[x];
 		struct shard *shard = region_shard(r, x * EXTENT_PAGES);
 
-		if (!e->group || group_writable(&r->leap->slabs, e->group))
+		if (!region_extent_used(r, x * EXTENT_PAGES) || !e->group ||
+		    group_writable(&r->leap->slabs, e->group))
 			continue;
 		lock_acquire(&shard->lock);
 		group_drop(&r->leap->slabs, e->group);

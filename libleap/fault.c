@@ -165,8 +165,7 @@ static void serve(struct shard *shard, struct batch *batch, struct leap_region *
 	case PAGE_LIMBO:
 		shard->count.faults_limbo++;
 		consult(shard, batch, region, index, fault);
-		fetch_rescue(shard, &region->extents[index / EXTENT_PAGES],
-			     (unsigned)(index % EXTENT_PAGES));
+		fetch_rescue(shard, region_extent(region, index), (unsigned)(index % EXTENT_PAGES));
 		break;
 	case PAGE_REMOTE:
 		consult(shard, batch, region, index, fault);
@@ -194,7 +193,7 @@ static void fault_one(struct shard *shard, struct batch *batch, const struct fau
 		return;
 	}
 	index = region_page_index(region, fault->addr);
-	e = &region->extents[index / EXTENT_PAGES];
+	e = region_extent(region, index);
 	if (e->flags & EXTENT_BUSY) {
 		if (fault->wp)
 			shard->count.faults_wp++;

@@ -58,7 +58,7 @@ static void post(struct shard *shard, struct leap_region *region, size_t index, 
 		 int stage, const struct slot_place *place, enum fetch_how how, struct lane *lane)
 {
 	struct fetch *f = shard->fetch_free;
-	struct extent *e = &region->extents[index / EXTENT_PAGES];
+	struct extent *e = region_extent(region, index);
 
 	shard->fetch_free = f->next;
 	memset(f, 0, sizeof(*f));
@@ -118,7 +118,7 @@ bool fetch_free_buffer(struct shard *shard)
 		const struct extent *e;
 
 		entry = &shard->stage.entry[i];
-		e = &entry->region->extents[entry->page / EXTENT_PAGES];
+		e = region_extent(entry->region, entry->page);
 		slot_resolve(&shard->leap->slabs, entry->region->pages[entry->page].slot, &place);
 		if (!place.gone) {
 			fetch_drop_staged(shard, entry->region, entry->page);
@@ -314,7 +314,7 @@ static unsigned complete_run(struct shard *shard, struct fetch *f, unsigned from
 
 static void complete(struct shard *shard, struct fetch *f)
 {
-	struct extent *e = &f->region->extents[f->index / EXTENT_PAGES];
+	struct extent *e = region_extent(f->region, f->index);
 
 	if (f->io.status == -EPIPE || f->io.status == -ETIMEDOUT)
 		donor_died(shard->leap, f->donor, f->io.status);

@@ -59,7 +59,7 @@ void fill_install(struct shard *shard, struct leap_region *region, size_t index,
 
 	if (!err || err == -EEXIST) {
 		account(shard, region, index);
-		shard_pages_local(shard, &region->extents[index / EXTENT_PAGES],
+		shard_pages_local(shard, region_extent(region, index),
 				  1ull << (index % EXTENT_PAGES));
 	} else {
 		fill_not_mapped(shard, addr, err);
@@ -79,8 +79,7 @@ static void account_run(struct shard *shard, struct leap_region *region, size_t 
 {
 	for (unsigned i = 0; i < n; i++)
 		account(shard, region, index + i);
-	shard_pages_local(shard, &region->extents[index / EXTENT_PAGES],
-			  mask_range(index % EXTENT_PAGES, n));
+	shard_pages_local(shard, region_extent(region, index), mask_range(index % EXTENT_PAGES, n));
 }
 
 bool fill_install_run(struct shard *shard, struct leap_region *region, size_t index, unsigned n,
@@ -230,7 +229,7 @@ unsigned fill_run(struct shard *shard, struct extent *e, unsigned i, unsigned n,
 
 void fill_zero(struct shard *shard, struct leap_region *region, size_t index, unsigned n)
 {
-	struct extent *e = &region->extents[index / EXTENT_PAGES];
+	struct extent *e = region_extent(region, index);
 	char *addr = region_page_addr(region, index);
 	size_t done = 0;
 	unsigned got;

@@ -343,7 +343,7 @@ static bool bring(struct shard *shard, struct extent *e, uint64_t mask, enum fet
 /* Marker mode, asynchronous donors: the marker comes too, but stays unmapped. */
 static void stage_marker(struct shard *shard, struct leap_region *region, size_t index)
 {
-	struct extent *e = &region->extents[index / EXTENT_PAGES];
+	struct extent *e = region_extent(region, index);
 
 	if (all_sync(shard))
 		return;
@@ -462,7 +462,7 @@ void plan_execute(struct shard *shard, struct plan_todo *todo)
 
 		for (; next < plan->count && nth(plan, next) / EXTENT_PAGES == ext; next++)
 			mask |= 1ull << (nth(plan, next) % EXTENT_PAGES);
-		if (!bring(shard, &region->extents[ext], mask, how, true))
+		if (!bring(shard, region_extent(region, ext * EXTENT_PAGES), mask, how, true))
 			break;
 		fetch_flush(shard);
 		k = next;
@@ -490,7 +490,8 @@ void plan_range(struct shard *shard, struct leap_region *region, size_t index, s
 
 		for (; index < stop && index < end; index++)
 			mask |= 1ull << (index % EXTENT_PAGES);
-		if (!bring(shard, &region->extents[ext], mask, FETCH_MAP, false))
+		if (!bring(shard, region_extent(region, ext * EXTENT_PAGES), mask, FETCH_MAP,
+			   false))
 			return;
 		fetch_flush(shard);
 	}

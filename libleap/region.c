@@ -153,7 +153,7 @@ static size_t take_over(struct shard *shard, struct leap_region *r, size_t index
 		size_t i = index + run;
 
 		page_move(&r->pages[i], PAGE_LOCAL);
-		shard_pages_local(shard, &r->extents[i / EXTENT_PAGES], 1ull << (i % EXTENT_PAGES));
+		shard_pages_local(shard, region_extent(r, i), 1ull << (i % EXTENT_PAGES));
 	}
 	if (run)
 		record_pages(shard, TRACE_NEW, r, index, (uint32_t)run);
@@ -169,8 +169,10 @@ static int scan_content(struct leap_region *r, uintptr_t from, uintptr_t to)
 	int64_t held = 0;
 
 	while (first < end) {
-		size_t n = end - first < CONTENT_PAGES ? end - first : CONTENT_PAGES;
+		size_t n;
 
+		first += content_skip(region_page_addr(r, first), end - first);
+		n = end - first < CONTENT_PAGES ? end - first : CONTENT_PAGES;
 		find_content(region_page_addr(r, first), n, there);
 		for (size_t i = 0, run; i < n; i += run ? run : 1) {
 			run = take_over(shard, r, first + i, there + i, n - i);
@@ -180,12 +182,6 @@ static int scan_content(struct leap_region *r, uintptr_t from, uintptr_t to)
 	}
 	budget_add(r->leap, held, 0);
 	return 0;
-}
-
-static void init_extents(struct leap_region *r, size_t first, size_t end)
-{
-	for (size_t x = first / EXTENT_PAGES; x < (end + EXTENT_PAGES - 1) / EXTENT_PAGES; x++)
-		r->extents[x].region = r;
 }
 
 int region_arm_stripe(struct leap_region *r, size_t stripe)
@@ -201,7 +197,6 @@ int region_arm_stripe(struct leap_region *r, size_t stripe)
 	err = region_register(r, first, end);
 	if (err)
 		goto unlock;
-	init_extents(r, first, end);
 	__atomic_store_n(&r->armed[stripe], 1, __ATOMIC_RELEASE);
 	if (scan_end > first)
 		region_each_part(r, first, scan_end, scan_content);
@@ -348,7 +343,7 @@ static int create(struct leap *leap, size_t bytes, bool reserved, struct leap_re
 
 	if (!bytes || len < bytes || len + slack < len)
 		return error_set(EINVAL, "a region of %zu bytes cannot be", bytes);
-	raw = sys_mmap(NULL, len + slack, PROT_READ | PROT_WRITE,
+	raw = sys_mmap(NULL, len + slack, reserved ? PROT_NONE : PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &err);
 	if (!raw)
 		return error_set(-err,

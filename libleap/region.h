@@ -81,6 +81,23 @@ static inline char *region_page_addr(const struct leap_region *r, size_t index)
 	return r->addr + (index << LEAP_PAGE_SHIFT);
 }
 
+/* The extent of page `index`. The table is sparse: an extent that no page of was ever used has no region yet, and costs no
+ * memory. Shard lock held. */
+static inline struct extent *region_extent(struct leap_region *r, size_t index)
+{
+	struct extent *e = &r->extents[index / EXTENT_PAGES];
+
+	if (!e->region)
+		__atomic_store_n(&e->region, r, __ATOMIC_RELAXED);
+	return e;
+}
+
+/* Was any page of the extent of page `index` ever used? */
+static inline bool region_extent_used(const struct leap_region *r, size_t index)
+{
+	return __atomic_load_n(&r->extents[index / EXTENT_PAGES].region, __ATOMIC_RELAXED);
+}
+
 static inline size_t extent_index(const struct extent *e)
 {
 	return (size_t)(e - e->region->extents);

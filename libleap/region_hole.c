@@ -93,7 +93,7 @@ static int include(struct leap_region *r, uintptr_t start, uintptr_t end, bool r
 	int err = 0;
 
 	if (remap)
-		sys_mmap((void *)start, end - start, PROT_READ | PROT_WRITE,
+		sys_mmap((void *)start, end - start, PROT_NONE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0, &err);
 	if (err)
 		return err;

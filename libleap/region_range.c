@@ -73,7 +73,7 @@ static void unpoison(struct shard *shard, struct leap_region *r, size_t index)
 static void drop_page(struct shard *shard, struct leap_region *r, size_t index, uint32_t *ret_slot)
 {
 	struct page *page = &r->pages[index];
-	struct extent *e = &r->extents[index / EXTENT_PAGES];
+	struct extent *e = region_extent(r, index);
 	unsigned i = index % EXTENT_PAGES;
 	int64_t held = -1;
 
@@ -124,7 +124,7 @@ static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first,
 {
 	for (size_t at = first; at < end;) {
 		size_t stop = (at / EXTENT_PAGES + 1) * EXTENT_PAGES;
-		struct extent *e = &r->extents[at / EXTENT_PAGES];
+		struct extent *e = region_extent(r, at);
 		uint32_t slots[EXTENT_PAGES] = {0};
 
 		stop = stop < end ? stop : end;
@@ -137,33 +137,55 @@ static void drop_chunk(struct shard *shard, struct leap_region *r, size_t first,
 	sys_discard(region_page_addr(r, first), (end - first) << LEAP_PAGE_SHIFT);
 }
 
+/* The stripe is not armed: the kernel's alone. Arming takes the shard lock: under it nothing can change. */
+static bool drop_unarmed(struct shard *shard, struct leap_region *r, size_t first, size_t stop)
+{
+	bool armed;
+
+	lock_acquire(&shard->lock);
+	armed = region_page_armed(r, first);
+	if (!armed)
+		sys_discard(region_page_addr(r, first), (stop - first) << LEAP_PAGE_SHIFT);
+	lock_release(&shard->lock);
+	return !armed;
+}
+
+/* Pages of an armed stripe from first on, up to stop at most; returns where it came to. Parts that were never used are passed
+ * over at once: their tables are not even looked at. */
+static size_t drop_armed(struct shard *shard, struct leap_region *r, size_t first, size_t stop)
+{
+	bool used;
+	size_t end = first;
+
+	lock_acquire(&shard->lock);
+	used = region_extent_used(r, first);
+	while (end < stop && (!used || end - first < CHUNK_PAGES) &&
+	       region_extent_used(r, end) == used)
+		end = (end / EXTENT_PAGES + 1) * EXTENT_PAGES;
+	if (end > stop)
+		end = stop;
+	if (used) {
+		wait_idle(shard, r, first, end);
+		drop_chunk(shard, r, first, end);
+	} else {
+		sys_discard(region_page_addr(r, first), (end - first) << LEAP_PAGE_SHIFT);
+	}
+	lock_release(&shard->lock);
+	return end;
+}
+
 void region_drop(struct leap_region *r, size_t first, size_t n)
 {
 	size_t end = first + n;
 
 	while (first < end) {
-		size_t stop = first + CHUNK_PAGES < end ? first + CHUNK_PAGES : end;
-		size_t stripe_end = region_stripe_end(r, first);
+		size_t stop = region_stripe_end(r, first);
 		struct shard *shard = region_shard(r, first);
 
-		if (!region_page_armed(r, first)) {
-			/* arming takes the shard lock: under it nothing can change */
-			stop = stripe_end < end ? stripe_end : end;
-			lock_acquire(&shard->lock);
-			if (!region_page_armed(r, first)) {
-				sys_discard(region_page_addr(r, first), (stop - first)
-										<< LEAP_PAGE_SHIFT);
-				first = stop;
-			}
-			lock_release(&shard->lock);
-			continue;
-		}
-		if (stop > stripe_end)
-			stop = stripe_end;
-		lock_acquire(&shard->lock);
-		wait_idle(shard, r, first, stop);
-		drop_chunk(shard, r, first, stop);
-		lock_release(&shard->lock);
+		if (stop > end)
+			stop = end;
+		if (region_page_armed(r, first) || !drop_unarmed(shard, r, first, stop))
+			stop = drop_armed(shard, r, first, stop);
 		first = stop;
 	}
 }
@@ -182,6 +204,8 @@ void region_forget(struct leap_region *r)
 			    1;
 			continue;
 		}
+		if (!region_extent_used(r, first))
+			continue;
 		lock_acquire(&shard->lock);
 		wait_idle(shard, r, first, first + extent_npages(e));
 		record_pages(shard, TRACE_DROP, r, first, extent_npages(e));
@@ -442,7 +466,8 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 		struct shard *shard = region_shard(r, x * EXTENT_PAGES);
 		int out;
 
-		if (!region_page_armed(r, x * EXTENT_PAGES))
+		if (!region_page_armed(r, x * EXTENT_PAGES) ||
+		    !region_extent_used(r, x * EXTENT_PAGES))
 			continue;
 		lock_acquire(&shard->evict_lock);
 		evict_drain(shard);
@@ -472,7 +497,8 @@ void region_cold(struct leap_region *r, size_t first, size_t n)
 		struct extent *e = &r->extents[x];
 		struct shard *shard = region_shard(r, x * EXTENT_PAGES);
 
-		if (!region_page_armed(r, x * EXTENT_PAGES))
+		if (!region_page_armed(r, x * EXTENT_PAGES) ||
+		    !region_extent_used(r, x * EXTENT_PAGES))
 			continue;
 		lock_acquire(&shard->lock);
 		if (e->flags & EXTENT_QUEUED) {

@@ -13,13 +13,16 @@
 
 #define MOVE_CHUNK ((size_t)1 << 20)
 
-void region_commit(struct leap_region *r, void *addr, size_t len)
+int region_commit(struct leap_region *r, void *addr, size_t len)
 {
 	size_t n = len >> LEAP_PAGE_SHIFT, end = region_page_index(r, addr) + n;
 	struct leap *leap = r->leap;
 	struct lock_app saved;
 	bool arm;
+	int err = sys_mprotect(addr, len, PROT_READ | PROT_WRITE);
 
+	if (err)
+		return err;
 	__atomic_fetch_add(&r->committed_pages, n, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&leap->committed, (int64_t)n, __ATOMIC_RELAXED);
 	/* nothing to do while all is known to be registered, or all fits */
@@ -27,7 +30,7 @@ void region_commit(struct leap_region *r, void *addr, size_t len)
 		      ? end > __atomic_load_n(&r->high_page, __ATOMIC_ACQUIRE)
 		      : __atomic_load_n(&leap->committed, __ATOMIC_RELAXED) > budget_pages(leap);
 	if (!arm && end <= __atomic_load_n(&r->high_page, __ATOMIC_ACQUIRE))
-		return;
+		return 0;
 	runtime_enter();
 	lock_app_enter(&saved);
 	lock_acquire(&leap->lock);
@@ -41,6 +44,7 @@ void region_commit(struct leap_region *r, void *addr, size_t len)
 	lock_release(&leap->lock);
 	lock_app_leave(&saved);
 	runtime_leave();
+	return 0;
 }
 
 void region_discard(struct leap_region *r, void *addr, size_t len)
@@ -54,13 +58,19 @@ void region_discard(struct leap_region *r, void *addr, size_t len)
 	runtime_leave();
 }
 
-void region_release(struct leap_region *r, void *addr, size_t len)
+void region_abandon(struct leap_region *r, void *addr, size_t len)
 {
 	size_t n = len >> LEAP_PAGE_SHIFT;
 
 	region_discard(r, addr, len);
 	__atomic_fetch_sub(&r->committed_pages, n, __ATOMIC_RELAXED);
 	__atomic_fetch_sub(&r->leap->committed, (int64_t)n, __ATOMIC_RELAXED);
+}
+
+void region_release(struct leap_region *r, void *addr, size_t len)
+{
+	sys_mprotect(addr, len, PROT_NONE); /* before the content goes: nobody writes any more */
+	region_abandon(r, addr, len);
 }
 
 int region_pin(struct leap_region *r, const void *addr, size_t len)

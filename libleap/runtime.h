@@ -35,13 +35,16 @@ static inline void runtime_leave(void)
 int runtime_open(const struct config *config, struct leap **ret_leap);
 const struct config *runtime_config(const struct leap *leap);
 
-/* Reserves bytes of address space as a region, all uncommitted: PROT_READ|PROT_WRITE, NORESERVE, page
- * aligned to 2 MiB. Tries smaller sizes down to 1/64 when the limit on address space forbids it. */
+/* Reserves bytes of address space as a region, all uncommitted: PROT_NONE, NORESERVE, aligned to 2 MiB.
+ * Tries smaller sizes down to 1/64 when the limit on address space forbids it. */
 int region_reserve(struct leap *leap, size_t bytes, struct leap_region **ret_region);
-/* The program owns [addr, addr + len) from now on; it reads as zeroes. Pages. Never fails. */
-void region_commit(struct leap_region *region, void *addr, size_t len);
-/* The program gives the range back: content dropped, local and remote; reads as zeroes if committed again. */
+/* The program owns [addr, addr + len) from now on: readable and writable, zeroes. Pages. -ENOMEM: the kernel refuses
+ * (limits of the process, number of mappings). */
+int region_commit(struct leap_region *region, void *addr, size_t len);
+/* The program gives the range back: PROT_NONE, content dropped, local and remote; reads as zeroes if committed again. */
 void region_release(struct leap_region *region, void *addr, size_t len);
+/* The same where the program placed a mapping of its own, whose protection stays. */
+void region_abandon(struct leap_region *region, void *addr, size_t len);
 /* As madvise(MADV_DONTNEED) on a committed range: content dropped, still committed. */
 void region_discard(struct leap_region *region, void *addr, size_t len);
 /* Never evict the range (thread control blocks, mlock()); counted, so that it nests per page. Pages that are remote
@@ -51,7 +54,7 @@ void region_unpin(struct leap_region *region, const void *addr, size_t len);
 /* The program places a mapping of its own on the range, whose content was released or will be: it is not managed from
  * now on. -ENOMEM. */
 int region_exclude(struct leap_region *region, void *addr, size_t len);
-/* The range is managed again; remap: as fresh memory, in the place of whatever was mapped there. -ENOMEM. */
+/* The range is managed again; remap: as uncommitted memory, in the place of whatever was mapped there. -ENOMEM. */
 int region_include(struct leap_region *region, void *addr, size_t len, bool remap);
 /* Moves the content of [from, from + len) to [to, to + len), both committed, not overlapping; `from` reads as
  * zeroes afterwards. 0, or -EIO when a page is lost. */

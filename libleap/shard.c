@@ -250,7 +250,7 @@ static void lose(struct shard *shard, struct leap_region *region, size_t index, 
 	if (page_state(page) == PAGE_REMOTE)
 		shard->remote--;
 	if (page_state(page) == PAGE_LOCAL)
-		shard_pages_unlocal(shard, &region->extents[index / EXTENT_PAGES],
+		shard_pages_unlocal(shard, region_extent(region, index),
 				    1ull << (index % EXTENT_PAGES));
 	if (page_state(page) != PAGE_ABSENT)
 		budget_add(shard->leap, -1, 0);

@@ -2,6 +2,10 @@
 /* advise.c - madvise(), mprotect() and mincore() on managed memory. */
 #include <errno.h>
 
+#include <limits.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
 #include "preload/map.h"
 #include "preload/preload.h"
 
@@ -15,6 +19,19 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE  103
+#endif
+
+#ifndef PIDFD_GET_INFO
+struct pidfd_info {
+	uint64_t mask, cgroupid;
+	uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+	int32_t exit_code;
+};
+#define PIDFD_GET_INFO _IOWR(0xff, 11, struct pidfd_info)
+#endif
+#ifndef PIDFD_SELF_THREAD
+#define PIDFD_SELF_THREAD       -10000
+#define PIDFD_SELF_THREAD_GROUP -10001
 #endif
 
 static int hint(char *from, size_t len, enum leap_advice advice)
@@ -89,6 +106,41 @@ static int do_madvise(void *addr, size_t len, int advice)
 EXPORT int madvise(void *addr, size_t len, int advice)
 {
 	return do_madvise(addr, len, advice);
+}
+
+/* Is the descriptor, or sentinel, of process_madvise() this process? Kernels that cannot tell (before 6.13) take no advice that drops
+ * anything. */
+static bool is_self(int pidfd)
+{
+	struct pidfd_info info = {.mask = 0};
+
+	if (pidfd == PIDFD_SELF_THREAD || pidfd == PIDFD_SELF_THREAD_GROUP)
+		return true;
+	return !sys_ret(syscall(SYS_ioctl, pidfd, PIDFD_GET_INFO, &info)) &&
+	       (pid_t)info.tgid == getpid();
+}
+
+/* As the kernel: how many bytes were advised, an error only if none were. */
+static ssize_t advise_each(const struct iovec *iov, size_t n, int advice)
+{
+	ssize_t done = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (do_madvise(iov[i].iov_base, iov[i].iov_len, advice))
+			return done ? done : -1;
+		done += (ssize_t)iov[i].iov_len;
+	}
+	return done;
+}
+
+EXPORT ssize_t process_madvise(int pidfd, const struct iovec *iov, size_t n, int advice,
+			       unsigned flags)
+{
+	/* the kernel says what it refuses, of no range at all */
+	if (in_runtime() || flags || !iov || n > IOV_MAX || !is_self(pidfd) ||
+	    syscall(SYS_process_madvise, pidfd, NULL, 0, advice, 0))
+		return syscall(SYS_process_madvise, pidfd, iov, n, advice, flags);
+	return advise_each(iov, n, advice);
 }
 
 EXPORT int posix_madvise(void *addr, size_t len, int advice)

@@ -61,7 +61,8 @@ static int set(char *addr)
 		return map_fail(ENOMEM);
 	to = page_end(addr);
 	if (to > from) {
-		region_commit(preload.region, from, (size_t)(to - from));
+		if (region_commit(preload.region, from, (size_t)(to - from)))
+			return map_fail(ENOMEM);
 	} else if (to < from) {
 		space_plain(to, (size_t)(from - to));
 		region_release(preload.region, to, (size_t)(from - to));

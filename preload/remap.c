@@ -2,13 +2,14 @@
 /*
  * remap.c - mremap().
  *
- * Managed memory is moved by the pager: the content is carried over and the old range given back. Guarded memory
- * (mprotect()) grows and shrinks in place, but is not moved: ENOMEM.
+ * Managed memory is moved by the pager: the content is carried over and the old range given back. Memory whose protection
+ * was changed keeps it; while it is moved it is readable and writable at its old place.
  */
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
+#include "libleap/util/maps.h"
 #include "preload/map.h"
 #include "preload/preload.h"
 
@@ -16,6 +17,7 @@ struct remap {
 	char *old, *want; /* want: MREMAP_FIXED */
 	size_t old_len, new_len;
 	int flags;
+	int prot;
 };
 
 /* What the kernel refuses whatever is mapped. */
@@ -43,7 +45,17 @@ static long raw_mremap(const struct remap *r)
 	return syscall(SYS_mremap, r->old, r->old_len, r->new_len, r->flags, r->want);
 }
 
-/* The content is in its new place: its locks follow. */
+/* New memory, readable and writable, gets the protection of the old. */
+static void guard(char *addr, size_t len, int prot)
+{
+	if (prot == (PROT_READ | PROT_WRITE))
+		return;
+	if (managed(addr, len))
+		space_mark(MARK_GUARDED, addr, len);
+	sys_mprotect(addr, len, prot);
+}
+
+/* The content is in its new place: its locks and its protection follow. */
 static void *moved(const struct remap *r, char *to, bool locked, bool wiped)
 {
 	if (!(r->flags & MREMAP_DONTUNMAP))
@@ -52,6 +64,7 @@ static void *moved(const struct remap *r, char *to, bool locked, bool wiped)
 		space_mark(MARK_WIPE, to, r->new_len);
 	if (locked)
 		map_lock(to, to + r->new_len);
+	guard(to, r->new_len, r->prot);
 	return to;
 }
 
@@ -78,12 +91,10 @@ static void *move_outside(const struct remap *r)
 	return moved(r, r->want, false, false);
 }
 
-static void *move(const struct remap *r)
+static void *move_readable(const struct remap *r)
 {
 	char *to = r->want;
 
-	if (space_marked(MARK_GUARDED, r->old, r->old_len))
-		return NULL;
 	if (!(r->flags & MREMAP_FIXED)) {
 		to = space_take(r->new_len, LEAP_PAGE_BYTES);
 		return to ? move_inside(r, to) : NULL;
@@ -93,6 +104,19 @@ static void *move(const struct remap *r)
 	if (to < preload.start || to + r->new_len > preload.end || map_fresh(to, to + r->new_len))
 		return NULL;
 	return move_inside(r, to);
+}
+
+static void *move(const struct remap *r)
+{
+	bool guarded = r->prot != (PROT_READ | PROT_WRITE);
+	void *to;
+
+	if (guarded && sys_mprotect(r->old, r->old_len, PROT_READ | PROT_WRITE))
+		return NULL;
+	to = move_readable(r);
+	if (guarded && (!to || r->flags & MREMAP_DONTUNMAP))
+		sys_mprotect(r->old, r->old_len, r->prot);
+	return to;
 }
 
 static void *resize_ours(const struct remap *r)
@@ -106,6 +130,7 @@ static void *resize_ours(const struct remap *r)
 	if (space_take_at(r->old + r->old_len, r->new_len - r->old_len)) {
 		if (space_marked(MARK_LOCKED, r->old, r->old_len))
 			map_lock(r->old + r->old_len, r->old + r->new_len);
+		guard(r->old + r->old_len, r->new_len - r->old_len, r->prot);
 		return r->old;
 	}
 	return r->flags & MREMAP_MAYMOVE ? move(r) : NULL;
@@ -138,7 +163,16 @@ static long remap_foreign(const struct remap *r, bool from_us)
 	return p;
 }
 
-static void *remap(const struct remap *r)
+/* Like the kernel: one mapping, thus one protection. */
+static int find_protection(struct remap *r)
+{
+	r->prot = PROT_READ | PROT_WRITE;
+	if (space_marked(MARK_GUARDED, r->old, r->old_len))
+		r->prot = maps_protection(r->old, r->old_len);
+	return r->prot < 0 ? EFAULT : 0;
+}
+
+static void *remap(struct remap *r)
 {
 	enum space_kind kind;
 	void *p = NULL;
@@ -148,6 +182,8 @@ static void *remap(const struct remap *r)
 		err = EFAULT;
 	if (!err && kind == SPACE_FREE)
 		err = EFAULT;
+	if (!err && kind == SPACE_OURS)
+		err = find_protection(r);
 	if (!err && kind != SPACE_OURS)
 		return (void *)remap_foreign(r, kind == SPACE_FOREIGN);
 	if (!err) {
@@ -161,7 +197,10 @@ static void *remap(const struct remap *r)
 
 EXPORT void *mremap(void *old, size_t old_len, size_t new_len, int flags, ...)
 {
-	struct remap r = {old, NULL, map_round(old_len), map_round(new_len), flags};
+	struct remap r = {.old = old,
+			  .old_len = map_round(old_len),
+			  .new_len = map_round(new_len),
+			  .flags = flags};
 
 	if (flags & MREMAP_FIXED) {
 		va_list ap;

@@ -72,8 +72,10 @@ void *space_take(size_t len, size_t align)
 {
 	void *addr = reserve(len, align);
 
-	if (addr)
-		region_commit(preload.region, addr, len);
+	if (addr && region_commit(preload.region, addr, len)) {
+		space_unreserve(addr, len);
+		addr = NULL;
+	}
 	return addr;
 }
 
@@ -81,8 +83,10 @@ bool space_take_at(void *addr, size_t len)
 {
 	if (!space_reserve_at(addr, len))
 		return false;
-	region_commit(preload.region, addr, len);
-	return true;
+	if (!region_commit(preload.region, addr, len))
+		return true;
+	space_unreserve(addr, len);
+	return false;
 }
 
 static void unpin(enum space_mark mark, char *at, char *end)
@@ -121,7 +125,7 @@ void space_abandon(void *addr, size_t len)
 {
 	space_unmark(MARK_GUARDED, addr, len);
 	remove_pins(addr, len);
-	region_release(preload.region, addr, len);
+	region_abandon(preload.region, addr, len);
 }
 
 char *space_part(char *at, char *end, enum space_kind *ret_kind)

@@ -18,6 +18,7 @@
 #include "preload/preload.h"
 
 int close_range(unsigned first, unsigned last, int flags);
+ssize_t process_madvise(int pidfd, const struct iovec *iov, size_t n, int advice, unsigned flags);
 int pkey_mprotect(void *addr, size_t len, int prot, int pkey);
 long __wrap_syscall(long number, ...);
 
@@ -132,6 +133,9 @@ static long memory_call(long number, const struct args *a)
 		return (long)mremap(addr, len, (size_t)a->v[2], (int)a->v[3], (void *)a->v[4]);
 	case SYS_madvise:
 		return madvise(addr, len, (int)a->v[2]);
+	case SYS_process_madvise:
+		return process_madvise((int)a->v[0], (const struct iovec *)a->v[1], (size_t)a->v[2],
+				       (int)a->v[3], (unsigned)a->v[4]);
 	case SYS_mprotect:
 		return mprotect(addr, len, (int)a->v[2]);
 	case SYS_pkey_mprotect:

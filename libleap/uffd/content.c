@@ -31,6 +31,25 @@ int content_find(const void *addr, size_t n, bool *ret_there)
 	return err;
 }
 
+size_t content_skip(const void *addr, size_t n)
+{
+	struct page_region found;
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.start = (uintptr_t)addr,
+		.end = (uintptr_t)addr + (n << LEAP_PAGE_SHIFT),
+		.vec = (uintptr_t)&found,
+		.vec_len = 1,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
+	long r = sys_ret(syscall(SYS_ioctl, proc_fd(PROC_PAGEMAP), PAGEMAP_SCAN, &scan));
+
+	if (r < 0) /* before Linux 6.7 */
+		return 0;
+	return r ? (size_t)(found.start - scan.start) >> LEAP_PAGE_SHIFT : n;
+}
+
 /* Zeroes cannot be put where a page is. Where they could, they are dropped again. */
 static bool probe(int uffd, char *addr)
 {

@@ -15,6 +15,8 @@
 
 /* Answers for n <= CONTENT_PAGES pages from addr on; 0 or -errno (where /proc is not mounted). Opens nothing (proc.h). */
 int content_find(const void *addr, size_t n, bool *ret_there);
+/* How many of the first of n pages have no content for certain: 0 on kernels that have no quick answer. */
+size_t content_skip(const void *addr, size_t n);
 /*
  * Which of n <= 64 pages of memory that is registered with this userfaultfd have content, as a mask. Always an answer:
  * without /proc by trying to map zeroes there, which are dropped again. Nobody else may use these pages meanwhile.

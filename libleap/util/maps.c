@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* maps.c - see maps.h. Lines are read in pieces into the stack; paths behind the inode are skipped. */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -48,10 +49,9 @@ static bool number(struct reader *r, unsigned base, int stop, uint64_t *ret)
 }
 
 /* "START-END PERM OFFSET DEV INODE PATH": false at the end of the file. */
-static bool line(struct reader *r, uint64_t *start, uint64_t *end, bool *plain)
+static bool line(struct reader *r, uint64_t *start, uint64_t *end, char *perm, bool *plain)
 {
 	uint64_t inode, ignored;
-	char perm[4];
 	int c;
 
 	if (!number(r, 16, '-', start) || !number(r, 16, ' ', end))
@@ -75,11 +75,12 @@ int maps_private_anonymous(const void *addr, size_t len)
 {
 	uint64_t at = (uintptr_t)addr, stop = at + len, start, end;
 	struct reader r = {.offset = 0};
+	char perm[4];
 	bool plain;
 
 	if (proc_fd(PROC_MAPS) < 0)
 		return proc_fd(PROC_MAPS);
-	while (at < stop && line(&r, &start, &end, &plain)) {
+	while (at < stop && line(&r, &start, &end, perm, &plain)) {
 		if (end <= at)
 			continue;
 		if (start > at || !plain)
@@ -87,4 +88,31 @@ int maps_private_anonymous(const void *addr, size_t len)
 		at = end;
 	}
 	return at >= stop;
+}
+
+static int protection(const char *perm)
+{
+	return (perm[0] == 'r' ? PROT_READ : 0) | (perm[1] == 'w' ? PROT_WRITE : 0) |
+	       (perm[2] == 'x' ? PROT_EXEC : 0);
+}
+
+int maps_protection(const void *addr, size_t len)
+{
+	uint64_t at = (uintptr_t)addr, stop = at + len, start, end;
+	struct reader r = {.offset = 0};
+	int prot = -EFAULT;
+	char perm[4];
+	bool plain;
+
+	if (proc_fd(PROC_MAPS) < 0)
+		return proc_fd(PROC_MAPS);
+	while (at < stop && line(&r, &start, &end, perm, &plain)) {
+		if (end <= at)
+			continue;
+		if (start > at || (prot >= 0 && prot != protection(perm)))
+			break;
+		prot = protection(perm);
+		at = end;
+	}
+	return at >= stop ? prot : -EFAULT;
 }

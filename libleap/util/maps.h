@@ -9,4 +9,8 @@
  * does not tell. */
 int maps_private_anonymous(const void *addr, size_t len);
 
+/* The protection (PROT_*) of [addr, addr + len) if it is all mapped and the same all over; -EFAULT if not, -errno when the kernel
+ * does not tell. */
+int maps_protection(const void *addr, size_t len);
+
 #endif
