@@ -3,7 +3,6 @@
 #include "libleap/changes.h"
 
 #include <string.h>
-#include <sys/socket.h>
 
 #include "libleap/control.h"
 #include "libleap/session.h"
@@ -24,8 +23,7 @@ static void *changes_main(void *arg)
 			continue;
 		}
 		control_answer(leap, c->request, c->reply, sizeof(c->reply));
-		send(c->fd, c->reply, strlen(c->reply), MSG_NOSIGNAL | MSG_DONTWAIT);
-		fd_close(c->fd);
+		control_reply(c->fd, c->reply);
 		c->fd = -1;
 		asked = CHANGES_ASKED;
 		__atomic_compare_exchange_n(&c->word, &asked, CHANGES_IDLE, false, __ATOMIC_ACQ_REL,
@@ -61,8 +59,6 @@ void changes_forked(struct leap *leap)
 {
 	struct changes *c = &leap->changes;
 
-	if (c->word == CHANGES_ASKED)
-		fd_close(c->fd);
 	c->fd = -1;
 	c->runs = false;
 	lock_init(&leap->change, LOCK_RANK_CHANGE, 0);

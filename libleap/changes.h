@@ -18,7 +18,7 @@ struct changes {
 	struct thread thread;
 	bool runs;
 	uint32_t word; /* futex, enum changes_state */
-	int fd;        /* who asked */
+	int fd;        /* who asked; the clerk's number */
 	char request[REQUEST_MAX], reply[REQUEST_MAX];
 };
 
@@ -32,6 +32,8 @@ bool changes_is_one(const char *request);
 /* Takes the request and the connection over; false: another one is under way. The keeper's. */
 bool changes_take(struct leap *leap, int fd, const char *request);
 
+/* Answers, and closes the connection. keeper.c */
+void control_reply(int fd, char *text);
 /* Runs "VERB ARGUMENT" (which is cut into pieces) and writes the answer. keeper.c */
 void control_answer(struct leap *leap, char *request, char *reply, size_t size);
 

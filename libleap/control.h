@@ -27,6 +27,8 @@ void stats_scratch_reset(void);
 void stats_snapshot(struct leap *leap, struct leap_stats *ret_stats);
 
 void *keeper_main(void *leap);
+/* The clerk (clerk.h), also in a forked child. */
+int session_start_clerk(void);
 /* Starts fault threads, evictor and keeper (also in a forked child). */
 int session_start_threads(struct leap *leap);
 

@@ -28,6 +28,7 @@
 #include "libleap/stack.h"
 #include "libleap/uffd/anchor.h"
 #include "libleap/uffd/uffd.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/proc.h"
 
@@ -224,8 +225,10 @@ static int rearm(struct leap *leap)
 
 static int remake(struct leap *leap)
 {
-	int err;
+	int err = session_start_clerk();
 
+	if (err)
+		return err;
 	leap->evictor_runs = leap->keeper_runs = false;
 	fd_close(leap->keeper_fd);
 	leap->keeper_fd = (int)sys_ret(syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -262,6 +265,7 @@ int runtime_fork_child(struct leap *leap)
 	anchor_forked();
 	stats_scratch_reset();
 	proc_forked();
+	clerk_forked();
 	log_writer_forked();
 	leap->forked = true;
 	leap->start_ns = clock_ns();

@@ -15,13 +15,16 @@
 #include "libleap/evict.h"
 #include "libleap/log.h"
 #include "libleap/session.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/proc.h"
 
-#define TICK_MS    100
-#define SOON_MS    5
-#define SOON_TICKS 10
-#define ALONE_NS   250000000ull
+#define TICK_MS          100
+#define SOON_MS          5
+#define SOON_TICKS       10
+#define ALONE_NS         250000000ull
+#define REQUEST_TRIES    100
+#define REQUEST_PAUSE_NS 5000000
 
 void control_open(struct leap *leap)
 {
@@ -108,23 +111,61 @@ void control_answer(struct leap *leap, char *request, char *reply, size_t size)
 		fmt_print(reply, size, "error %s", error_last());
 }
 
-/* Reads one request. False: there is none, or not of a user who may ask. */
-static bool read_request(int fd, char *request, size_t size)
+/* A connection, whose number is the clerk's (clerk.h): what is asked, and by whom. */
+struct asking {
+	int listener, fd;
+	bool allowed;
+	char *text;
+	size_t size;
+	ssize_t n;
+};
+
+static void do_accept(void *arg)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct asking *a = arg;
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
-	ssize_t n;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) ||
-	    (cred.uid != 0 && cred.uid != getuid()))
+	a->fd = accept4(a->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	a->allowed = a->fd >= 0 && !getsockopt(a->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
+		     (cred.uid == 0 || cred.uid == getuid());
+}
+
+static void do_receive(void *arg)
+{
+	struct asking *a = arg;
+
+	a->n = recv(a->fd, a->text, a->size - 1, MSG_DONTWAIT);
+}
+
+static void do_reply(void *arg)
+{
+	struct asking *a = arg;
+
+	send(a->fd, a->text, strlen(a->text), MSG_NOSIGNAL | MSG_DONTWAIT);
+	sys_close(a->fd);
+}
+
+void control_reply(int fd, char *text)
+{
+	struct asking a = {.fd = fd, .text = text};
+
+	clerk_run(do_reply, &a, NULL);
+}
+
+/* Who connects asks at once. */
+static bool read_request(int fd, char *request, size_t size)
+{
+	struct asking a = {.fd = fd, .text = request, .size = size, .n = -1};
+
+	for (int tries = 0; tries < REQUEST_TRIES && a.n < 0; tries++) {
+		if (tries)
+			sys_sleep_ns(REQUEST_PAUSE_NS);
+		clerk_run(do_receive, &a, NULL);
+	}
+	if (a.n <= 0)
 		return false;
-	if (syscall(SYS_poll, &p, 1, 500) != 1)
-		return false;
-	n = recv(fd, request, size - 1, MSG_DONTWAIT);
-	if (n <= 0)
-		return false;
-	request[n] = 0;
+	request[a.n] = 0;
 	return true;
 }
 
@@ -132,25 +173,33 @@ static void serve_one(struct leap *leap, int fd)
 {
 	static char request[REQUEST_MAX], reply[REQUEST_MAX]; /* the keeper's alone */
 
-	if (read_request(fd, request, sizeof(request))) {
-		if (!changes_is_one(request))
-			control_answer(leap, request, reply, sizeof(reply));
-		else if (changes_take(leap, fd, request))
-			return;
-		else
-			fmt_print(reply, sizeof(reply),
-				  "error another change is under way: ask again when it has ended");
-		send(fd, reply, strlen(reply), MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (!read_request(fd, request, sizeof(request))) {
+		clerk_close(fd);
+		return;
 	}
-	fd_close(fd);
+	if (!changes_is_one(request))
+		control_answer(leap, request, reply, sizeof(reply));
+	else if (changes_take(leap, fd, request))
+		return;
+	else
+		fmt_print(reply, sizeof(reply),
+			  "error another change is under way: ask again when it has ended");
+	control_reply(fd, reply);
 }
 
 void control_serve(struct leap *leap)
 {
-	int fd;
+	struct pollfd p = {.fd = leap->ctl_fd, .events = POLLIN};
+	struct asking a = {.listener = leap->ctl_fd};
 
-	while (leap->ctl_fd >= 0 && (fd = accept4(leap->ctl_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		serve_one(leap, fd_own(fd));
+	while (leap->ctl_fd >= 0 && syscall(SYS_poll, &p, 1, 0) == 1) {
+		clerk_run(do_accept, &a, &a.listener);
+		if (a.fd < 0)
+			return;
+		if (a.allowed)
+			serve_one(leap, a.fd);
+		else
+			clerk_close(a.fd);
 	}
 }
 

@@ -19,6 +19,7 @@
 #include "libleap/uffd/handler.h"
 #include "libleap/uffd/mover.h"
 #include "libleap/uffd/uffd.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/hash.h"
 #include "libleap/util/mem.h"
@@ -266,6 +267,35 @@ void sessions_let_go(void)
 	lock_release(&sessions_lock);
 }
 
+static struct thread clerk_thread;
+static uint32_t clerk_users;
+
+int session_start_clerk(void)
+{
+	int err = clerk_prepare();
+
+	if (err)
+		return error_set(-err, "cannot make a pair of sockets: error %d", -err);
+	err = thread_start(&clerk_thread, clerk_main, NULL, "leap-clerk");
+	if (!err)
+		clerk_wait();
+	return err;
+}
+
+/* The first session starts it, before anything else is opened. */
+static int open_clerk(void)
+{
+	return __atomic_fetch_add(&clerk_users, 1, __ATOMIC_ACQ_REL) ? 0 : session_start_clerk();
+}
+
+static void close_clerk(void)
+{
+	if (__atomic_sub_fetch(&clerk_users, 1, __ATOMIC_ACQ_REL) || !clerk_thread.stack)
+		return;
+	clerk_end();
+	thread_join(&clerk_thread);
+}
+
 static void free_session(struct leap *leap)
 {
 	stop_threads(leap);
@@ -278,6 +308,7 @@ static void free_session(struct leap *leap)
 	mem_unmap(leap->shards, leap->nshards * sizeof(*leap->shards));
 	mem_unmap(leap->regions, leap->regions_cap * sizeof(*leap->regions));
 	fd_close(leap->keeper_fd);
+	close_clerk();
 	log_writer_close();
 	proc_close();
 	mem_unmap(leap, sizeof(*leap));
@@ -342,7 +373,9 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 	lock_init(&leap->lock, LOCK_RANK_SESSION, 0);
 	lock_init(&leap->donors.join, LOCK_RANK_JOIN, 0);
 	lock_init(&leap->donors.lock, LOCK_RANK_DONORS, 0);
-	err = set_up(leap);
+	err = open_clerk();
+	if (!err)
+		err = set_up(leap);
 	if (err) {
 		free_session(leap);
 	} else {

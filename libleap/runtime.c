@@ -143,7 +143,7 @@ bool runtime_sees_pins(const struct leap *leap)
 unsigned runtime_threads(const struct leap *leap)
 {
 	unsigned n = (unsigned)leap->evictor_runs + leap->keeper_runs + recorder_runs(leap) +
-		     leap->changes.runs + log_writer_runs();
+		     leap->changes.runs + 1 /* the clerk */ + log_writer_runs();
 
 	for (unsigned s = 0; s < leap->nshards; s++)
 		n += leap->shards[s].thread_runs;

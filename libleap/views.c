@@ -2,11 +2,11 @@
 /* views.c - see views.h. */
 #include "libleap/views.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #include "libleap/prefetch/history.h"
 #include "libleap/session.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/sys.h"
@@ -57,14 +57,10 @@ static bool in_list(const char *list, const char *name)
 static void read_name(uint32_t thread, char name[NAME_BYTES])
 {
 	char path[48];
-	int fd;
 	long n;
 
 	fmt_print(path, sizeof(path), "/proc/self/task/%u/comm", thread);
-	fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
-	n = fd < 0 ? 0 : sys_ret(syscall(SYS_read, fd, name, NAME_BYTES));
-	if (fd >= 0)
-		sys_close(fd);
+	n = clerk_read(path, name, NAME_BYTES);
 	name[n > 0 ? n - 1 : 0] = '\0'; /* in the place of the newline */
 }
 

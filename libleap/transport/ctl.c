@@ -8,6 +8,7 @@
 
 #include "libleap/error.h"
 #include "libleap/log.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
 
@@ -62,6 +63,16 @@ int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *t
 	return 0;
 }
 
+/* It is the number of whoever received it. */
+static void ctl_drop_passed(struct ctl *c)
+{
+	if (c->passes)
+		clerk_close(c->passed_fd);
+	else
+		fd_close(c->passed_fd);
+	c->passed_fd = -1;
+}
+
 /* Takes the descriptor out of a received message. */
 static void ctl_take_fd(struct ctl *c, struct msghdr *msg)
 {
@@ -76,34 +87,52 @@ static void ctl_take_fd(struct ctl *c, struct msghdr *msg)
 		for (size_t i = 0; i < n; i++) {
 			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
 			if (c->passed_fd >= 0)
-				fd_close(c->passed_fd);
+				sys_close(c->passed_fd);
 			c->passed_fd = fd;
 		}
 	}
 }
 
-/* As recv(), but -errno. */
-static ssize_t socket_recv(struct ctl *c, size_t want)
+struct receiving {
+	struct ctl *ctl;
+	int fd;
+	size_t want;
+	ssize_t n;
+};
+
+static void do_recv(void *arg)
 {
+	struct receiving *r = arg;
+	struct ctl *c = r->ctl;
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} cm;
-	struct iovec iov = {c->in + c->in_bytes, want - c->in_bytes};
+	struct iovec iov = {c->in + c->in_bytes, r->want - c->in_bytes};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = cm.bytes,
 			     .msg_controllen = sizeof(cm.bytes)};
-	ssize_t n;
-
 	do {
-		n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if (n > 0)
+		r->n = sys_ret(syscall(SYS_recvmsg, r->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+	} while (r->n == -EINTR);
+	if (r->n > 0)
 		ctl_take_fd(c, &msg);
-	return n;
+}
+
+/* As recv(), but -errno. */
+static ssize_t socket_recv(struct ctl *c, size_t want)
+{
+	struct receiving r = {.ctl = c, .fd = c->fd, .want = want};
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+	if (!c->passes)
+		do_recv(&r);
+	else if (poll(&p, 1, 0) == 1)
+		clerk_run(do_recv, &r, &r.fd);
+	else
+		return -EAGAIN;
+	return r.n;
 }
 
 /* Receives what is there, up to the end of one message. 0, -EAGAIN, or dead. */
@@ -232,9 +261,7 @@ static void ctl_aside(struct ctl *c, const struct proto_head *head)
 		ctl_answered(c, head);
 		ctl_too_late(c, head);
 	}
-	if (c->passed_fd >= 0)
-		fd_close(c->passed_fd);
-	c->passed_fd = -1;
+	ctl_drop_passed(c);
 }
 
 /* Is a request or a ping older than the deadline? */
@@ -347,9 +374,8 @@ int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret
 	if (ret_fd && !ret_head->status) {
 		*ret_fd = c->passed_fd;
 		c->passed_fd = -1;
-	} else if (c->passed_fd >= 0) {
-		fd_close(c->passed_fd);
-		c->passed_fd = -1;
+	} else {
+		ctl_drop_passed(c);
 	}
 	if (ret_head->status)
 		return ctl_refused(c, ret_head);
@@ -386,8 +412,7 @@ void ctl_forget(struct ctl *control)
 {
 	if (control->fd >= 0)
 		fd_close(control->fd);
-	if (control->passed_fd >= 0)
-		fd_close(control->passed_fd);
+	ctl_drop_passed(control);
 	control->fd = control->passed_fd = -1;
 }
 

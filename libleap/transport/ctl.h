@@ -52,7 +52,8 @@ struct ctl {
 	uint8_t token[PROTO_TOKEN_BYTES];
 	_Atomic uint64_t free_bytes, total_bytes;
 	uint32_t reclaim_slabs; /* the donor would like so many back */
-	int passed_fd;          /* came with the message being read; or -1 */
+	bool passes;   /* descriptors that come along are received in the clerk (clerk.h) */
+	int passed_fd; /* the clerk's; came with the message being read; or -1 */
 	uint32_t in_bytes;
 	uint8_t in[sizeof(struct proto_head) + PROTO_BODY_MAX];
 };
@@ -99,8 +100,8 @@ int ctl_open(struct ctl *control, int fd, enum proto_kind kind, const uint8_t *t
 	     const struct transport_params *params, uint64_t end_ns);
 /*
  * Sends one request and waits for its answer; head and *ret_head are in host order. body takes up
- * to PROTO_BODY_MAX bytes (may be NULL); ret_fd takes the descriptor that came along (may be
- * NULL). A status other than OK becomes its errno, with the donor's sentence set.
+ * to PROTO_BODY_MAX bytes (may be NULL); ret_fd takes the descriptor that came along (the clerk's
+ * if `passes` is set; may be NULL). A status other than OK becomes its errno, with the donor's sentence set.
  */
 int ctl_call(struct ctl *control, struct proto_head head, struct proto_head *ret_head, void *body,
 	     int *ret_fd);

@@ -21,6 +21,7 @@
 #include "libleap/transport/ctl.h"
 #include "libleap/transport/io_list.h"
 #include "libleap/transport/shm_path.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/fd.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/mem.h"
@@ -119,6 +120,7 @@ static int shm_open_port(const struct donor_uri *uri, const struct transport_par
 	port->params = *params;
 	fmt_print(port->text, sizeof(port->text), "shm:%s", uri->host);
 	ctl_init(&port->control, &port->dead, port->text, false);
+	port->control.passes = true;
 	port->child_fd = -1;
 	r = shm_connect_any(port, uri->host);
 	if (r)
@@ -154,33 +156,52 @@ static void shm_close(struct port *port)
 	mem_free(port);
 }
 
-/* Maps what the donor sent, if it is what it must be. */
+/* What the clerk does with a descriptor that came with a grant (clerk.h). */
+struct mapping {
+	int fd;
+	bool sealed;
+	void *base;
+	int err;
+};
+
+static void do_map(void *arg)
+{
+	struct mapping *m = arg;
+	int seals = (int)sys_ret(syscall(SYS_fcntl, m->fd, F_GET_SEALS));
+	struct stat st;
+
+	m->sealed = seals >= 0 && (seals & SHM_SEALS) == SHM_SEALS && !fstat(m->fd, &st) &&
+		    st.st_size == (off_t)LEAP_SLAB_BYTES;
+	if (m->sealed)
+		m->base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_NORESERVE, m->fd, 0, &m->err);
+	sys_close(m->fd);
+}
+
+/* Maps what the donor sent, if it is what it must be, and closes it. */
 static int slab_map(struct port *port, int fd, struct shm_slab **ret_slab)
 {
+	struct mapping m = {.fd = fd};
 	struct shm_slab *s;
-	struct stat st;
-	int seals, r = 0;
 
 	if (fd < 0)
 		return error_set(EPROTO, "donor %s sent no memory with a grant", port->text);
-	seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & SHM_SEALS) != SHM_SEALS || fstat(fd, &st) ||
-	    st.st_size != (off_t)LEAP_SLAB_BYTES)
+	clerk_run(do_map, &m, NULL);
+	if (!m.sealed)
 		return error_set(EPROTO, "donor %s sent memory that is not a sealed slab",
 				 port->text);
-	s = mem_alloc(sizeof(*s));
-	if (!s)
-		return error_set(ENOMEM, "out of memory for a slab of donor %s", port->text);
-	s->base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_NORESERVE, fd, 0, &r);
-	if (!s->base) {
-		mem_free(s);
+	if (!m.base)
 		return error_set(
-			-r,
+			-m.err,
 			"cannot map a slab of donor %s (errno %d); raise the limit on address "
 			"space (ulimit -v)",
-			port->text, -r);
+			port->text, -m.err);
+	s = mem_alloc(sizeof(*s));
+	if (!s) {
+		sys_munmap(m.base, LEAP_SLAB_BYTES);
+		return error_set(ENOMEM, "out of memory for a slab of donor %s", port->text);
 	}
+	s->base = m.base;
 	sys_madvise(s->base, LEAP_SLAB_BYTES, MADV_DONTDUMP);
 	*ret_slab = s;
 	return 0;
@@ -196,8 +217,6 @@ static int shm_slab_grant(struct port *port, uint32_t *ret_slab)
 	if (r)
 		return r;
 	r = slab_map(port, fd, &s);
-	if (fd >= 0)
-		fd_close(fd);
 	if (r) {
 		ctl_release(&port->control, reply.slab);
 		return r;
@@ -367,8 +386,11 @@ static void shm_clone_release(struct port *port)
 
 static int shm_clone_prepare(struct port *port, struct port_ticket *ret_ticket)
 {
-	int fd, r = ctl_clone(&port->control, ret_ticket, &fd);
+	int fd, r;
 
+	port->control.passes = false; /* the child must find it in its own table */
+	r = ctl_clone(&port->control, ret_ticket, &fd);
+	port->control.passes = true;
 	if (r)
 		return r;
 	shm_clone_release(port);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* follow.c - see follow.h. */
-#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 
 #include "libleap/uffd/anchor.h"
 #include "libleap/uffd/follow.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/sys.h"
 
@@ -41,15 +41,11 @@ static uint64_t cpu_time(int clock)
 static int cpu_of(uint32_t thread)
 {
 	char path[64], text[1024], *p;
-	long fd, n;
+	long n;
 	int field = 2, cpu = 0;
 
 	fmt_print(path, sizeof(path), "/proc/self/task/%u/stat", thread);
-	fd = sys_ret(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
-	if (fd < 0)
-		return -1;
-	n = sys_ret(syscall(SYS_read, (int)fd, text, sizeof(text) - 1));
-	sys_close((int)fd);
+	n = clerk_read(path, text, sizeof(text) - 1);
 	if (n <= 0)
 		return -1;
 	text[n] = 0;

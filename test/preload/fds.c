@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fds.c - programs that close all descriptors, their own and others'. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -54,6 +55,40 @@ static void numbers(void)
 		close(fd[i]);
 }
 
+static void *press(void *arg)
+{
+	char *p = malloc(LEN);
+
+	for (uint64_t k = 1; !__atomic_load_n((int *)arg, __ATOMIC_RELAXED); k++)
+		for (size_t i = 0; i < LEN; i += PAGE)
+			*(volatile uint64_t *)(p + i) = i * k;
+	free(p);
+	return NULL;
+}
+
+/* While pages come and go, no number appears below the pager's own, not for a moment: open() gives the lowest one, and there is
+ * nothing to close at the next. */
+static void while_evicting(void)
+{
+	int first = open("/dev/null", O_RDONLY), stop = 0, others = 0, found = 0;
+	pthread_t thread;
+
+	close(first);
+	CHECK(!pthread_create(&thread, NULL, press, &stop));
+	for (int i = 0; i < 150000; i++) {
+		int fd = open("/dev/null", O_RDONLY);
+
+		others += fd != first;
+		close(fd);
+		for (int n = first; n < first + 3; n++)
+			found += close(n) == 0;
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	CHECK(!pthread_join(thread, NULL));
+	show("others", others);
+	show("found", found);
+}
+
 static void small_limit(void)
 {
 	struct rlimit limit;
@@ -82,6 +117,7 @@ int main(void)
 	fill(data, LEN, 1);
 	close_all();
 	numbers();
+	while_evicting();
 	small_limit();
 	return 0;
 }

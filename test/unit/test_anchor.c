@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/uffd/anchor.c libleap/uffd/follow.c libleap/lock.c libleap/log.c libleap/util/fmt.c */
+/* links: libleap/uffd/anchor.c libleap/uffd/follow.c libleap/lock.c libleap/log.c libleap/util/fmt.c libleap/util/clerk.c libleap/util/fd.c */
 /* The affinity of a thread that is anchored, and of one that is let go; who follows whom. */
 #include <pthread.h>
 #include <sched.h>

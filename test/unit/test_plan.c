@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/prefetch/history.c libleap/window.c libleap/stage.c libleap/views.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* links: libleap/prefetch/history.c libleap/window.c libleap/stage.c libleap/views.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c libleap/util/clerk.c libleap/util/fd.c */
 /* From a fault to a policy's wish: clipping, histories, what the policy is told. */
 #include "test/unit/plan_fake.h"
 

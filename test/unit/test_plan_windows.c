@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/prefetch/history.c libleap/window.c libleap/stage.c libleap/views.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* links: libleap/prefetch/history.c libleap/window.c libleap/stage.c libleap/views.c libleap/page.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c libleap/util/clerk.c libleap/util/fd.c */
 /* From a policy's wish to pages: markers, what is asked of fetch, room, windows cut short. */
 #include "test/unit/plan_fake.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/prefetch/history.c libleap/views.c libleap/util/mem.c libleap/util/fmt.c libleap/lock.c libleap/log.c */
+/* links: libleap/prefetch/history.c libleap/views.c libleap/util/mem.c libleap/util/fmt.c libleap/util/clerk.c libleap/util/fd.c libleap/lock.c libleap/log.c */
 /* Whose history an access belongs to, and threads that have none. */
 #include <pthread.h>
 #include <setjmp.h>
