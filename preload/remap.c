@@ -111,6 +111,9 @@ static void *move(const struct remap *r)
 	bool guarded = r->prot != (PROT_READ | PROT_WRITE);
 	void *to;
 
+	/* the kernel or a device would go on with the frames, not with the copy */
+	if (space_marked(MARK_REGISTERED, r->old, r->old_len))
+		return NULL;
 	if (guarded && sys_mprotect(r->old, r->old_len, PROT_READ | PROT_WRITE))
 		return NULL;
 	to = move_readable(r);

@@ -113,6 +113,24 @@ static void read_only(void)
 	used("read-only", buf);
 }
 
+/* To another address the frames go along, or it is refused. */
+static void remapped(void)
+{
+	char *start = map_anon(512 * PAGE), *p;
+	struct iovec iov = {start, LEN};
+
+	fill(start, 512 * PAGE, 7);
+	CHECK(!io_uring_register_buffers(&ring, &iov, 1));
+	p = mremap(start, 512 * PAGE, 4 * MIB, MREMAP_MAYMOVE | MREMAP_FIXED, map_anon(4 * MIB));
+	CHECK(p != MAP_FAILED || errno == ENOMEM);
+	pressure();
+	write_file(55);
+	read_fixed(start, 0);
+	CHECK_FILLED(p == MAP_FAILED ? start : p, LEN, 55);
+	CHECK(!io_uring_unregister_buffers(&ring));
+	puts("remapped");
+}
+
 /* A ring of buffers that the program and the kernel share. */
 static void buffer_ring(void)
 {
@@ -227,6 +245,7 @@ int main(void)
 	by_system_call();
 	by_liburing();
 	read_only();
+	remapped();
 	buffer_ring();
 	by_verbs();
 	accounts();
