@@ -282,6 +282,8 @@ void *mem_map_sparse(size_t bytes)
 		mem_free(map);
 		return NULL;
 	}
+	/* where huge pages are always used, each touch would cost 2 MiB */
+	sys_madvise(map->addr, round_to_pages(bytes), MADV_NOHUGEPAGE);
 	lock_acquire(&mem_lock);
 	map->next = sparse_maps;
 	sparse_maps = map;

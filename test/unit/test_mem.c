@@ -9,7 +9,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -273,6 +275,36 @@ static int locked_memory(void)
 	return 0;
 }
 
+/* Does the kernel say that this mapping gets no huge pages? */
+static bool without_huge_pages(const void *addr)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "r");
+	char line[512];
+	bool inside = false, without = false;
+	unsigned long from, to;
+
+	assert_non_null(smaps);
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			inside = (uintptr_t)addr >= from && (uintptr_t)addr < to;
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			without = strstr(line, " nh") != NULL;
+	}
+	fclose(smaps);
+	return without;
+}
+
+/* A table of which a word is touched here and there must not become whole because huge pages are always used. */
+static void test_sparse_stays_sparse(void **state)
+{
+	char *map = mem_map_sparse((size_t)1 << 30);
+
+	assert_non_null(map);
+	if (!access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK))
+		assert_true(without_huge_pages(map));
+	mem_unmap(map, (size_t)1 << 30);
+}
+
 static void test_locked_memory(void **state)
 {
 	if (SANITIZED)
@@ -373,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_impossible_sizes),
 		cmocka_unit_test(test_fail_nth),
 		cmocka_unit_test(test_locked_memory),
+		cmocka_unit_test(test_sparse_stays_sparse),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_fork),
 	};
