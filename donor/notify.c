@@ -3,6 +3,7 @@
 #include "donor/notify.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "libleap/util/fd.h"
 
 void notify(const char *state)
 {
@@ -33,14 +36,13 @@ void notify(const char *state)
 
 int pidfile_write(const char *path)
 {
-	FILE *f = fopen(path, "we");
-	int r = 0;
+	int fd = fd_open_private(path, O_WRONLY), r = fd < 0 ? fd : 0;
 
-	if (!f)
-		return -errno;
-	if (fprintf(f, "%d\n", getpid()) < 0)
-		r = -EIO;
-	if (fclose(f) && !r)
+	if (!r && ftruncate(fd, 0))
 		r = -errno;
+	if (!r && dprintf(fd, "%d\n", getpid()) < 0)
+		r = -EIO;
+	if (fd >= 0)
+		close(fd);
 	return r;
 }

@@ -180,8 +180,8 @@ static int connection_for_child(struct conn *c)
 static enum proto_status grant_execute(struct conn *c, uint32_t *ret_number, struct slab **ret_slab,
 				       int *ret_fd, char *sentence)
 {
-	enum proto_status status =
-		session_grant(&c->worker->donor->sessions, c->session, ret_number, sentence);
+	enum proto_status status = session_grant(&c->worker->donor->sessions, c->session, c->local,
+						 ret_number, sentence);
 	struct slab *slab = status ? NULL : session_slab(c->session, *ret_number);
 	int r = slab && c->local ? slab_share(slab, ret_fd) : 0;
 

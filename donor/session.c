@@ -306,7 +306,7 @@ static enum proto_status grant_refuse(struct sessions *sessions, int code, char 
 	return code == -ENOSPC || code == -ENOMEM ? PROTO_NO_SPACE : PROTO_IO;
 }
 
-enum proto_status session_grant(struct sessions *sessions, struct session *session,
+enum proto_status session_grant(struct sessions *sessions, struct session *session, bool mapped,
 				uint32_t *ret_slab, char *sentence)
 {
 	uint64_t quota = atomic_load(&sessions->quota_bytes);
@@ -328,7 +328,7 @@ enum proto_status session_grant(struct sessions *sessions, struct session *sessi
 			     (unsigned long long)(quota >> 20));
 		return PROTO_QUOTA;
 	}
-	r = store_slab_new(sessions->store, &slab);
+	r = store_slab_new(sessions->store, mapped, &slab);
 	if (r)
 		return grant_refuse(sessions, r, sentence);
 	pthread_mutex_lock(&session->lock);

@@ -87,7 +87,7 @@ void session_leave(struct session *session, struct conn *conn);
 /* Ends it: slabs are free, all its connections are shut down. Logs who left. Idempotent. */
 void session_end(struct sessions *sessions, struct session *session, const char *why, bool broken);
 
-enum proto_status session_grant(struct sessions *sessions, struct session *session,
+enum proto_status session_grant(struct sessions *sessions, struct session *session, bool mapped,
 				uint32_t *ret_slab, char *sentence);
 enum proto_status session_release(struct session *session, uint32_t slab);
 /* The slab with a reference, or NULL. */

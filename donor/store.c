@@ -70,11 +70,11 @@ fail_close:
 	return r;
 }
 
-static int slab_make(struct store *store, struct slab *slab)
+static int slab_make(struct store *store, struct slab *slab, bool mapped)
 {
 	int r = -ENOMEM;
 
-	if (store->hugepages) {
+	if (store->hugepages && !mapped) {
 		r = slab_map(store, true, &slab->fd, &slab->base);
 		if (r && !store->huge_warned) {
 			store->huge_warned = true;
@@ -111,7 +111,7 @@ int store_init(struct store *store, const struct options *options, char *error, 
 		}
 		numa_set_strict(0);
 	}
-	r = slab_make(store, &probe);
+	r = slab_make(store, &probe, false);
 	if (r) {
 		snprintf(error, size,
 			 "cannot make a slab of %lluM: %s; lower --memory or raise the limits of "
@@ -174,7 +174,7 @@ static void list_remove(struct slab **list, struct slab *slab)
 		slab->next->prev = slab->prev;
 }
 
-int store_slab_new(struct store *store, struct slab **ret_slab)
+int store_slab_new(struct store *store, bool mapped, struct slab **ret_slab)
 {
 	struct slab *slab;
 	int r;
@@ -185,7 +185,7 @@ int store_slab_new(struct store *store, struct slab **ret_slab)
 			return -ENOSPC;
 	}
 	slab = calloc(1, sizeof(*slab));
-	r = slab ? slab_make(store, slab) : -ENOMEM;
+	r = slab ? slab_make(store, slab, mapped) : -ENOMEM;
 	if (r) {
 		free(slab);
 		store_unreserve(store);

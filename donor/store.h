@@ -62,9 +62,9 @@ struct store_figures {
 
 /* Checks what it can before clients come. 0 or -errno with a sentence. */
 int store_init(struct store *store, const struct options *options, char *error, size_t size);
-/* A zeroed slab with one reference and one holder. -ENOSPC: all lent; -ENOMEM: the system has
+/* mapped: by a client, too, who does not take pages of the pool of huge ones. A zeroed slab with one reference and one holder. -ENOSPC: all lent; -ENOMEM: the system has
  * none. */
-int store_slab_new(struct store *store, struct slab **ret_slab);
+int store_slab_new(struct store *store, bool mapped, struct slab **ret_slab);
 /* A descriptor of its file for a client, which the caller closes. 0 or -errno. */
 int slab_share(struct slab *slab, int *ret_fd);
 /* Frees what clients kept and have let go of since. */

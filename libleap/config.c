@@ -478,7 +478,8 @@ int config_from_env(struct config *config)
 		int err;
 
 		config_env_name(&config_table[i], name, sizeof(name));
-		value = getenv(name);
+		value = secure_getenv(
+			name); /* a set-user-ID program does not listen to its caller */
 		if (!value)
 			continue;
 		err = config_set(config, config_table[i].name, value);

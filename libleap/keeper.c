@@ -41,7 +41,9 @@ void control_open(struct leap *leap)
 	memcpy(addr.sun_path, leap->ctl_path, sizeof(addr.sun_path));
 	syscall(SYS_unlinkat, AT_FDCWD, leap->ctl_path, 0);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, 8)) {
+	/* nobody can connect before listen() */
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) ||
+	    syscall(SYS_fchmodat, AT_FDCWD, leap->ctl_path, 0600) || listen(fd, 8)) {
 		log_warn("leap ctl will not reach this process: cannot make %s", leap->ctl_path);
 		if (fd >= 0)
 			sys_close(fd);
@@ -128,7 +130,7 @@ static void do_accept(void *arg)
 
 	a->fd = accept4(a->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	a->allowed = a->fd >= 0 && !getsockopt(a->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
-		     (cred.uid == 0 || cred.uid == getuid());
+		     (cred.uid == 0 || cred.uid == geteuid());
 }
 
 static void do_receive(void *arg)

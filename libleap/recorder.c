@@ -60,8 +60,7 @@ int recorder_create(const char *pattern, int *ret_fd)
 	int fd, err;
 
 	expand(pattern, path, sizeof(path));
-	fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path,
-				  O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644));
+	fd = fd_open_private(path, O_WRONLY | O_NONBLOCK);
 	if (fd < 0)
 		return error_set(-fd,
 				 "option trace: cannot create %s (error %d%s); name a file in "
@@ -70,6 +69,8 @@ int recorder_create(const char *pattern, int *ret_fd)
 				 fd == -ENOENT   ? ", no such directory"
 				 : fd == -EACCES ? ", permission denied"
 				 : fd == -EISDIR ? ", it is a directory"
+				 : fd == -ELOOP  ? ", it is a symbolic link"
+				 : fd == -EPERM  ? ", it belongs to another user"
 						 : "");
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
 		err = error_set(EINVAL, "option trace: %s is not a regular file; name one", path);

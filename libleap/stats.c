@@ -44,14 +44,14 @@ static int my_pid(void)
 
 static int dir_name(char *buf, size_t size)
 {
-	const char *dir = getenv("LEAP_RUN_DIR"), *suffix = "";
+	const char *dir = secure_getenv("LEAP_RUN_DIR"), *suffix = "";
 	uid_t uid = geteuid();
 	size_t n;
 
 	if (!dir || !*dir) {
 		suffix = "/leap";
 		dir = uid == 0 && !syscall(SYS_faccessat, AT_FDCWD, "/run", W_OK) ? "/run"
-		      : uid != 0 ? getenv("XDG_RUNTIME_DIR")
+		      : uid != 0 ? secure_getenv("XDG_RUNTIME_DIR")
 				 : NULL;
 	}
 	if (dir && *dir)
@@ -62,6 +62,17 @@ static int dir_name(char *buf, size_t size)
 		return error_set(ENAMETOOLONG, "the path of the run directory is too long; set "
 					       "LEAP_RUN_DIR to a shorter one");
 	return 0;
+}
+
+static int open_to_others(const char *path, const struct stat *st)
+{
+	return st->st_mode & 022
+		       ? error_set(
+				 EPERM,
+				 "others can write into the directory %s (mode %o) and replace what "
+				 "is in it: 'chmod go-w' it, or set LEAP_RUN_DIR",
+				 path, (unsigned)st->st_mode & 07777)
+		       : 0;
 }
 
 /* Makes the directory; one that exists must be ours, or another user could replace what is in
@@ -94,7 +105,23 @@ static int make_dir(const char *path)
 				 "the run directory %s belongs to user %u; set LEAP_RUN_DIR to one "
 				 "of your own",
 				 path, (unsigned)st.st_uid);
-	return 0;
+	return open_to_others(path, &st);
+}
+
+int rundir_check(const char *path)
+{
+	int saved_errno = errno, err;
+	struct stat st;
+
+	if (fstatat(AT_FDCWD, path, &st, 0))
+		err = error_set(errno, "cannot look at the directory %s (error %d)", path, errno);
+	else if (st.st_uid != geteuid() && st.st_uid != 0)
+		err = error_set(EPERM, "the directory %s belongs to user %u, who is not trusted",
+				path, (unsigned)st.st_uid);
+	else
+		err = open_to_others(path, &st);
+	errno = saved_errno;
+	return err;
 }
 
 int rundir_path(char *buf, size_t size, int create)

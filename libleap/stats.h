@@ -41,6 +41,8 @@ struct stats_page {
 /* The run directory: $LEAP_RUN_DIR, else /run/leap for root, else $XDG_RUNTIME_DIR/leap, else /tmp/leap-UID.
  * Creates it (mode 0700) when create is set. Returns 0 or -errno. */
 int rundir_path(char *buf, size_t size, int create);
+/* May what is in the directory be trusted: is it this user's or root's, and can nobody else write into it? 0, -EPERM, -ENOENT. */
+int rundir_check(const char *path);
 /* Makes and maps PID.stats for writing; NULL (with the sentence set) when it cannot. */
 struct stats_page *stats_page_create(void);
 void stats_page_remove(struct stats_page *page);

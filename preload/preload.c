@@ -58,13 +58,15 @@ static int open_log(const struct config *config)
 	log_set_level((enum log_level)config->log_level);
 	if (!config->log_file[0])
 		return 0;
-	fd = sys_ret(syscall(SYS_openat, AT_FDCWD, config->log_file,
-			     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+	fd = fd_open_private(config->log_file, O_WRONLY | O_APPEND);
 	if (fd < 0)
 		return error_set((int)-fd,
-				 "cannot open the log file %s (error %d): choose another with "
+				 "cannot open the log file %s (error %d%s): choose another with "
 				 "log_file",
-				 config->log_file, (int)-fd);
+				 config->log_file, (int)-fd,
+				 fd == -ELOOP   ? ", it is a symbolic link"
+				 : fd == -EPERM ? ", it belongs to another user"
+						: "");
 	log_set_fd(fd_own((int)fd));
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "libleap/transport/uri.h"
 #include "libleap/uffd/mover.h"
 #include "libleap/uffd/uffd.h"
+#include "libleap/util/fd.h"
 #include "tools/tool.h"
 
 #define DESCRIPTORS_MIN 64
@@ -43,11 +44,13 @@ int check_options(const struct config *config)
 	}
 	if (!config->log_file[0])
 		return 0;
-	fd = open(config->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	fd = fd_open_private(config->log_file, O_WRONLY | O_APPEND);
 	if (fd < 0)
-		return error_set(errno,
-				 "option log_file: cannot write %s (%s); choose another file",
-				 config->log_file, strerror(errno));
+		return error_set(-fd, "option log_file: cannot write %s (%s); choose another file",
+				 config->log_file,
+				 fd == -ELOOP   ? "it is a symbolic link"
+				 : fd == -EPERM ? "it belongs to another user"
+						: strerror(-fd));
 	close(fd);
 	return 0;
 }

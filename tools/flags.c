@@ -222,7 +222,7 @@ int flags_parse_with_env(const struct command_line *line, int argc, char **argv,
 		const char *value;
 
 		config_env_name(&config_table[i], name, sizeof(name));
-		value = line->given[i] ? NULL : getenv(name);
+		value = line->given[i] ? NULL : secure_getenv(name);
 		if (value && config_set(line->config, config_table[i].name, value))
 			err = error_prefix(-EINVAL, name);
 	}

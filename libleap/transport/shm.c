@@ -14,8 +14,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
 
 #include "libleap/error.h"
 #include "libleap/transport/ctl.h"
@@ -30,7 +33,11 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
-#define SHM_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+#define SHM_SEALS    (F_SEAL_SHRINK | F_SEAL_GROW)
+#define SHM_NO_SEALS (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10 /* Linux 5.1 */
+#endif
 
 /* touched: pages whose page-table entries slab_touch() made. Taking a page with one call costs a
  * tenth of a page fault on virtual machines; and pages not written yet take no memory. */
@@ -44,6 +51,7 @@ struct port {
 	struct transport_params params;
 	struct sockaddr_un sa;
 	socklen_t sa_len;
+	uid_t trusted[2]; /* whose donor it may be, besides root's */
 	char text[300];
 	_Atomic int dead; /* 0, -EPIPE, -ETIMEDOUT */
 	struct ctl control;
@@ -63,6 +71,54 @@ struct lane {
 
 #define SLABS_BYTES (PROTO_SLABS_MAX * sizeof(struct shm_slab *))
 
+static bool dir_of(const char *path, char *dir, size_t size)
+{
+	const char *end = strrchr(path, '/');
+
+	if (end)
+		fmt_print(dir, size, "%.*s", (int)(end - path + 1), path);
+	return end;
+}
+
+/* The directory's owner is trusted with what is in it, unless others can write there, too. */
+static void trust_owner(struct port *port)
+{
+	char dir[sizeof(port->sa.sun_path)];
+	struct stat st;
+
+	if (dir_of(port->sa.sun_path, dir, sizeof(dir)) && !fstatat(AT_FDCWD, dir, &st, 0) &&
+	    !(st.st_mode & 022))
+		port->trusted[1] = st.st_uid;
+}
+
+/* The run directory must be such that nobody else could have put the socket there. */
+static int dir_check(const struct port *port)
+{
+	char dir[sizeof(port->sa.sun_path)];
+	int r = dir_of(port->sa.sun_path, dir, sizeof(dir)) ? rundir_check(dir) : 0;
+
+	return r == -EPERM ? error_prefix(r, port->text) : 0;
+}
+
+/* Whoever has the other end will read and write our pages. */
+static int peer_check(const struct port *port, int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return error_set(EPERM, "donor %s: the kernel does not say whose it is",
+				 port->text);
+	if (peer.uid == 0 || peer.uid == port->trusted[0] || peer.uid == port->trusted[1])
+		return 0;
+	return error_set(EPERM,
+			 "donor %s is user %u's, who could read and change this program's memory: "
+			 "refused; donors of this user and of root are trusted, and, by their path "
+			 "(shm:/DIR/NAME.sock), those of the owner of a directory that nobody else "
+			 "can write into",
+			 port->text, (unsigned)peer.uid);
+}
+
 static int shm_connect(struct port *port, enum proto_kind kind, const uint8_t *ticket)
 {
 	uint64_t end_ns =
@@ -70,14 +126,17 @@ static int shm_connect(struct port *port, enum proto_kind kind, const uint8_t *t
 								? port->params.deadline_ns
 								: transport_open_ns(&port->params));
 	int fd = port->child_fd, r = 0;
+	bool fresh = fd < 0;
 
 	port->child_fd = -1;
-	if (fd < 0)
+	if (fresh)
 		r = stream_connect((struct sockaddr *)&port->sa, port->sa_len, end_ns, port->text,
 				   &fd);
 	if (r)
 		return r;
-	r = ctl_open(&port->control, fd, kind, ticket, &port->params, end_ns);
+	r = fresh ? peer_check(port, fd) : 0;
+	if (!r)
+		r = ctl_open(&port->control, fd, kind, ticket, &port->params, end_ns);
 	if (r)
 		fd_close(fd);
 	return r;
@@ -97,12 +156,19 @@ static int shm_connect_any(struct port *port, const char *name)
 			"donor %s: the name is too long for a socket, or there is no run directory "
 			"(LEAP_RUN_DIR)",
 			port->text);
-	r = shm_connect(port, PROTO_KIND_CONTROL, NULL);
+	port->trusted[0] = port->trusted[1] = geteuid();
+	if (strchr(name, '/'))
+		trust_owner(port);
+	else
+		r = dir_check(port);
+	if (!r)
+		r = shm_connect(port, PROTO_KIND_CONTROL, NULL);
 	if ((r != -ENOENT && r != -ECONNREFUSED) || strchr(name, '/') || name[0] == '@' ||
 	    sizeof(system_dir) + n + 5 > sizeof(port->sa.sun_path) ||
 	    !strncmp(port->sa.sun_path, system_dir, sizeof(system_dir) - 1))
 		return r;
 	fmt_print(port->sa.sun_path, sizeof(port->sa.sun_path), "%s%s.sock", system_dir, name);
+	trust_owner(port);
 	return shm_connect(port, PROTO_KIND_CONTROL, NULL);
 }
 
@@ -168,10 +234,13 @@ static void do_map(void *arg)
 {
 	struct mapping *m = arg;
 	int seals = (int)sys_ret(syscall(SYS_fcntl, m->fd, F_GET_SEALS));
+	struct statfs fs;
 	struct stat st;
 
-	m->sealed = seals >= 0 && (seals & SHM_SEALS) == SHM_SEALS && !fstat(m->fd, &st) &&
-		    st.st_size == (off_t)LEAP_SLAB_BYTES;
+	/* huge pages come from a pool: one that is not there when it is touched is a SIGBUS */
+	m->sealed = seals >= 0 && (seals & SHM_SEALS) == SHM_SEALS && !(seals & SHM_NO_SEALS) &&
+		    !fstat(m->fd, &st) && st.st_size == (off_t)LEAP_SLAB_BYTES &&
+		    !fstatfs(m->fd, &fs) && fs.f_type == TMPFS_MAGIC;
 	if (m->sealed)
 		m->base = sys_mmap(NULL, LEAP_SLAB_BYTES, PROT_READ | PROT_WRITE,
 				   MAP_SHARED | MAP_NORESERVE, m->fd, 0, &m->err);
@@ -188,7 +257,8 @@ static int slab_map(struct port *port, int fd, struct shm_slab **ret_slab)
 		return error_set(EPROTO, "donor %s sent no memory with a grant", port->text);
 	clerk_run(do_map, &m, NULL);
 	if (!m.sealed)
-		return error_set(EPROTO, "donor %s sent memory that is not a sealed slab",
+		return error_set(EPROTO,
+				 "donor %s sent memory that is not a sealed slab of ordinary pages",
 				 port->text);
 	if (!m.base)
 		return error_set(

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fd.c - see fd.h. */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
@@ -36,6 +39,26 @@ int fd_own(int fd)
 		return remember(fd);
 	sys_close(fd);
 	return up;
+}
+
+int fd_open_private(const char *path, int flags)
+{
+	int err = 0, fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path,
+					       flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st))
+		err = -EIO;
+	else if (S_ISREG(st.st_mode) && st.st_uid != geteuid())
+		err = -EPERM;
+	else if (S_ISREG(st.st_mode) && st.st_mode & 077)
+		err = (int)sys_ret(syscall(SYS_fchmod, fd, 0600));
+	if (!err)
+		return fd;
+	sys_close(fd);
+	return err;
 }
 
 void fd_disown(int fd)

@@ -13,6 +13,9 @@
 int fd_own(int fd);
 /* A duplicate of fd that is ours, born with its high number; or -errno. */
 int fd_duplicate(int fd);
+/* Opens a file for writing that nobody else may read, and makes it if need be. -ELOOP: it is a symbolic link, -EPERM: it is
+ * another user's. */
+int fd_open_private(const char *path, int flags);
 /* Closes one of ours; -1 is allowed. */
 void fd_close(int fd);
 /* One of ours was closed by somebody else (a library that made it). */
