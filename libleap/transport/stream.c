@@ -47,12 +47,17 @@ static int stream_connected(int fd, uint64_t end_ns)
 
 int stream_resolve(const char *host, uint16_t port, const char *text, struct addrinfo **ret_ai)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
 	char service[8];
 	int r;
 
 	fmt_print(service, sizeof(service), "%u", port);
+	/* an address needs no look at files and interfaces, which would open them in the running program */
 	r = getaddrinfo(host, service, &hints, ret_ai);
+	if (r) {
+		hints.ai_flags = AI_ADDRCONFIG;
+		r = getaddrinfo(host, service, &hints, ret_ai);
+	}
 	if (r == EAI_NONAME || r == EAI_ADDRFAMILY) { /* a machine with nothing but loopback */
 		hints.ai_flags = 0;
 		r = getaddrinfo(host, service, &hints, ret_ai);
