@@ -25,6 +25,7 @@
 #include "donor/report.h"
 #include "donor/serve.h"
 #include "donor/serve_rdma.h"
+#include "libleap/util/cgroup.h"
 #include "libleap/util/sys.h"
 
 #define ERROR_BYTES   768
@@ -77,7 +78,18 @@ static int signals_open(void)
 static int memory_choose(struct options *options, char *error, size_t size)
 {
 	uint64_t available = pressure_available();
+	struct cgroup_memory group;
 
+	cgroup_memory("", &group);
+	if (options->memory_bytes > group.limit) {
+		snprintf(
+			error, size,
+			"--memory %lluM cannot be lent: the memory cgroup %s allows this donor %lluM "
+			"in all; lend less, or raise the cgroup's limit",
+			(unsigned long long)(options->memory_bytes >> 20), group.group,
+			(unsigned long long)(group.limit >> 20));
+		return -ERANGE;
+	}
 	if (!options->memory_bytes)
 		options->memory_bytes = available / 2 / PROTO_SLAB_BYTES * PROTO_SLAB_BYTES;
 	if (!options->memory_bytes) {

@@ -7,6 +7,7 @@
 
 #include "donor/report.h"
 #include "donor/serve.h"
+#include "libleap/util/cgroup.h"
 #include "libleap/util/sys.h"
 
 #define ASK_AGAIN_NS 5000000000ull
@@ -26,52 +27,13 @@ static uint64_t meminfo_available(void)
 	return kib << 10;
 }
 
-/* A number in a file of a cgroup; UINT64_MAX for "max" or when it cannot be read. */
-static uint64_t cgroup_number(const char *group, const char *name)
-{
-	unsigned long long n;
-	char path[640];
-	FILE *f;
-	int got;
-
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s", group, name);
-	f = fopen(path, "re");
-	if (!f)
-		return UINT64_MAX;
-	got = fscanf(f, "%llu", &n);
-	fclose(f);
-	return got == 1 ? n : UINT64_MAX;
-}
-
-/* The tightest room in this process's cgroup and those above it. */
-static uint64_t cgroup_available(void)
-{
-	uint64_t least = UINT64_MAX, max, now;
-	char group[512], line[600], *cut;
-	FILE *f = fopen("/proc/self/cgroup", "re");
-
-	group[0] = '\0';
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "0::%511[^\n]", group) == 1)
-			break;
-	if (f)
-		fclose(f);
-	while (group[0] == '/' && group[1]) {
-		max = cgroup_number(group, "memory.max");
-		now = cgroup_number(group, "memory.current");
-		if (max != UINT64_MAX && now != UINT64_MAX && (max > now ? max - now : 0) < least)
-			least = max > now ? max - now : 0;
-		cut = strrchr(group, '/');
-		*cut = '\0';
-	}
-	return least;
-}
-
 uint64_t pressure_available(void)
 {
-	uint64_t machine = meminfo_available(), group = cgroup_available();
+	uint64_t machine = meminfo_available();
+	struct cgroup_memory group;
 
-	return machine < group ? machine : group;
+	cgroup_memory("", &group);
+	return machine < group.available ? machine : group.available;
 }
 
 void pressure_check(struct pressure *pressure, struct donor *donor)

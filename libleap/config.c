@@ -502,6 +502,23 @@ int config_check(const struct config *config)
 	return 0;
 }
 
+int config_check_memory(const struct config *config, const struct cgroup_memory *memory)
+{
+	uint64_t most = cgroup_managed(memory);
+	char want[32], allowed[32], fits[32];
+
+	if (config->local.percent || config->local.bytes <= most)
+		return 0;
+	format_size(config->local.bytes, want, sizeof(want));
+	format_size(memory->limit, allowed, sizeof(allowed));
+	format_size(most >> 20 << 20, fits, sizeof(fits));
+	return error_set(
+		ERANGE,
+		"option local: a limit of %s cannot hold: the memory cgroup %s allows this "
+		"process %s in all; give at most %s, or raise the cgroup's limit",
+		want, memory->group, allowed, fits);
+}
+
 struct leap_options *leap_options_new(void)
 {
 	struct leap_options *options;

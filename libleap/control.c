@@ -138,7 +138,9 @@ static int next_config(struct leap *leap, const char *name, const char *value, s
 				 name);
 	*next = leap->config;
 	err = config_set(next, name, value);
-	return err ? err : config_check(next);
+	if (!err)
+		err = config_check(next);
+	return err ? err : config_check_memory(next, &leap->cgroup);
 }
 
 static int set_value(struct leap *leap, const char *name, const char *value, struct config *next)

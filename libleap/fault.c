@@ -212,15 +212,13 @@ static void fault_one(struct shard *shard, struct batch *batch, const struct fau
 static bool admit(struct shard *shard, unsigned n)
 {
 	struct leap *leap = shard->leap;
-	int64_t budget = budget_pages(leap);
-	int64_t ceiling = budget + budget * leap->config.ceiling_percent / 100;
 
-	if (local_pages_all(leap) + n <= budget + SLACK_PAGES)
+	if (local_pages_all(leap) + n <= budget_pages(leap) + SLACK_PAGES)
 		return true;
 	shard->count.over_limit++;
 	if (evict_make_room(shard, n, true) != EVICT_FULL)
 		return true;
-	return local_pages_all(leap) + n <= ceiling;
+	return local_pages_all(leap) + n <= ceiling_pages(leap);
 }
 
 /* Only new pages are refused: one that is remote keeps its place there and can go out again. */

@@ -57,6 +57,7 @@ uint64_t overhead_bytes(const struct leap *leap)
 
 int64_t limit_bytes(const struct leap *leap)
 {
+	uint64_t most = cgroup_managed(&leap->cgroup);
 	int64_t base;
 
 	if (!leap->config.remote)
@@ -64,7 +65,8 @@ int64_t limit_bytes(const struct leap *leap)
 	if (!leap->config.local.percent)
 		return (int64_t)leap->config.local.bytes;
 	base = __atomic_load_n(leap->armed ? &leap->held : &leap->committed, __ATOMIC_RELAXED);
-	return (base << LEAP_PAGE_SHIFT) / 100 * leap->config.local.percent;
+	base = (base << LEAP_PAGE_SHIFT) / 100 * leap->config.local.percent;
+	return (uint64_t)base < most ? base : (int64_t)most;
 }
 
 int64_t budget_pages(const struct leap *leap)
@@ -72,6 +74,18 @@ int64_t budget_pages(const struct leap *leap)
 	int64_t pages = (limit_bytes(leap) - (int64_t)overhead_bytes(leap)) >> LEAP_PAGE_SHIFT;
 
 	return pages < LIMIT_MIN_PAGES ? LIMIT_MIN_PAGES : pages;
+}
+
+int64_t ceiling_pages(const struct leap *leap)
+{
+	int64_t budget = budget_pages(leap);
+	int64_t ceiling = budget + budget * leap->config.ceiling_percent / 100;
+	uint64_t limit = leap->cgroup.limit;
+	int64_t most = (int64_t)((limit - limit / 16) >> LEAP_PAGE_SHIFT);
+
+	if (limit == UINT64_MAX || ceiling <= most)
+		return ceiling;
+	return most > budget ? most : budget;
 }
 
 int64_t budget_headroom(const struct leap *leap)
@@ -352,11 +366,33 @@ static int set_up(struct leap *leap)
 	return err;
 }
 
+/* Which number was taken. */
+static void tell_limit(struct leap *leap)
+{
+	const struct cgroup_memory *m = &leap->cgroup;
+	char limit[64];
+
+	if (log_get_level() < LOG_LEVEL_INFO)
+		return;
+	config_get(&leap->config, "local", limit, sizeof(limit));
+	if (m->limit == UINT64_MAX)
+		log_info("local limit: %s; no memory cgroup limits this process", limit);
+	else
+		log_info(
+			"local limit: %s, at most %lu MiB: the memory cgroup %s allows %lu MiB in all",
+			limit, (unsigned long)(cgroup_managed(m) >> 20), m->group,
+			(unsigned long)(m->limit >> 20));
+}
+
 int runtime_open(const struct config *config, struct leap **ret_leap)
 {
+	struct cgroup_memory cgroup;
 	struct leap *leap;
 	int err = config_check(config);
 
+	cgroup_memory("", &cgroup);
+	if (!err)
+		err = config_check_memory(config, &cgroup);
 	if (err)
 		return err;
 	hash_init();
@@ -365,6 +401,7 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 		return error_set(ENOMEM, "no memory for a session");
 	runtime_enter();
 	leap->config = *config;
+	leap->cgroup = cgroup;
 	leap->keeper_fd = leap->ctl_fd = -1;
 	proc_open();
 	log_writer_open();
@@ -379,6 +416,7 @@ int runtime_open(const struct config *config, struct leap **ret_leap)
 	if (err) {
 		free_session(leap);
 	} else {
+		tell_limit(leap);
 		if (leap->config.publish)
 			control_open(
 				leap); /* a session without a window on it is still a session */

@@ -23,10 +23,11 @@
 #define LIMIT_MIN_PAGES 1024 /* 4 MiB of pages at least, whatever the overhead */
 
 struct leap {
-	struct lock change;   /* CHANGE: pages are moved for an option, or for a donor that goes */
-	bool coming_home;     /* SESSION: for remote=off */
-	struct lock lock;     /* SESSION: regions, configuration */
-	struct config config; /* changed under lock; single values read without it */
+	struct lock change; /* CHANGE: pages are moved for an option, or for a donor that goes */
+	bool coming_home;   /* SESSION: for remote=off */
+	struct lock lock;   /* SESSION: regions, configuration */
+	struct cgroup_memory cgroup; /* as it was at the start */
+	struct config config;        /* changed under lock; single values read without it */
 
 	uint64_t features; /* of userfaultfd, masked */
 	bool user_only;
@@ -81,6 +82,8 @@ struct leap {
 int64_t limit_bytes(const struct leap *leap);
 /* How many pages may be local now (LOCAL + limbo + staged); follows `held` when the limit is a share. */
 int64_t budget_pages(const struct leap *leap);
+/* How many may be when the donors are full: `ceiling` beyond the budget, as far as the memory cgroup allows it. */
+int64_t ceiling_pages(const struct leap *leap);
 /* Bytes of the pager's own memory that count into the limit. */
 uint64_t overhead_bytes(const struct leap *leap);
 /* Free pages that the evictor aims at. */

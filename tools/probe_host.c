@@ -14,6 +14,7 @@
 #include "libleap/error.h"
 #include "libleap/stats.h"
 #include "libleap/transport/transport.h"
+#include "libleap/util/cgroup.h"
 #include "tools/check.h"
 #include "tools/human.h"
 #include "tools/probe.h"
@@ -47,6 +48,21 @@ static uint64_t meminfo(const char *name)
 	return (uint64_t)kib << 10;
 }
 
+static void cgroup(struct report *report)
+{
+	char limit[HUMAN_BYTES], left[HUMAN_BYTES], managed[HUMAN_BYTES];
+	struct cgroup_memory m;
+
+	cgroup_memory("", &m);
+	if (m.limit == UINT64_MAX)
+		report_add(report, FINDING_OK, "machine", "memory cgroup", "no limit");
+	else
+		report_add(report, FINDING_OK, "machine", "memory cgroup",
+			   "%s in %s, %s left; --local takes at most %s",
+			   human_bytes(m.limit, limit), m.group, human_bytes(m.available, left),
+			   human_bytes(cgroup_managed(&m), managed));
+}
+
 static void machine(struct report *report)
 {
 	char total[HUMAN_BYTES], available[HUMAN_BYTES];
@@ -58,6 +74,7 @@ static void machine(struct report *report)
 	report_add(report, FINDING_OK, "machine", "memory", "%s, %s available",
 		   human_bytes(meminfo("MemTotal"), total),
 		   human_bytes(meminfo("MemAvailable"), available));
+	cgroup(report);
 }
 
 static void io_uring(struct report *report)

@@ -416,6 +416,25 @@ static void test_get_errors(void **state)
 	assert_string_equal(text, "loop:");
 }
 
+/* A limit that the memory cgroup cannot hold is refused with both numbers. */
+static void test_check_memory(void **state)
+{
+	struct cgroup_memory m = {.limit = 512ull << 20, .group = "/box"};
+	struct config config;
+
+	config_defaults(&config);
+	assert_int_equal(config_check_memory(&config, &m), 0); /* a share is cut instead */
+	assert_int_equal(config_set(&config, "local", "448M"), 0);
+	assert_int_equal(config_check_memory(&config, &m), 0);
+	assert_int_equal(config_set(&config, "local", "449M"), 0);
+	assert_int_equal(config_check_memory(&config, &m), -ERANGE);
+	assert_non_null(strstr(error_last(), "449M"));
+	assert_non_null(strstr(error_last(), "/box"));
+	assert_non_null(strstr(error_last(), "512M"));
+	m.limit = UINT64_MAX;
+	assert_int_equal(config_check_memory(&config, &m), 0);
+}
+
 static void test_check(void **state)
 {
 	struct config config;
@@ -518,6 +537,7 @@ int main(void)
 		cmocka_unit_test(test_long_names_and_values),
 		cmocka_unit_test(test_get_errors),
 		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_check_memory),
 		cmocka_unit_test(test_environment),
 		cmocka_unit_test(test_options_api),
 		cmocka_unit_test(test_live_options),
