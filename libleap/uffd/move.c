@@ -128,7 +128,9 @@ static bool out_error(struct out *o, int err, unsigned first, unsigned n)
 			  (void *)page_at(o->frames, first));
 		limbo_drop(page_at(o->frames, first), 1);
 		break;
-	default:
+	case -EFAULT: /* a page that the machine lost, by a memory error */
+		break;
+	default: /* ENOMEM */
 		return false;
 	}
 	o->rest &= ~bit;
