@@ -46,6 +46,7 @@ class Settings:
         self.donors = options.donors
         self.timeout = options.timeout
         self.leap_flags = options.leap
+        self.disturb = options.disturb
         self.data.mkdir(parents=True, exist_ok=True)
         self.run_dir = pathlib.Path(tempfile.mkdtemp(prefix="leap-run-"))  # short: it holds sockets
 
