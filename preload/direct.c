@@ -121,7 +121,7 @@ long direct_open_call(long number, const long *args, int flags_at)
 
 long direct_openat2(int dir, const char *path, const void *how, size_t size)
 {
-	uint64_t copy[16], flags = 0; /* struct open_how starts with its flags */
+	uint64_t copy[16] = {0}, flags; /* struct open_how starts with its flags */
 
 	if (size < sizeof(flags) || size > sizeof(copy) || !preload_ready() ||
 	    !pins_copy(copy, (uintptr_t)how, size) || !(copy[0] & O_DIRECT))

@@ -131,7 +131,7 @@ EXPORT ssize_t vmsplice(int fd, const struct iovec *iov, size_t n, unsigned flag
 EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct pins pins = {.n = 0};
-	uint64_t umem[2]; /* struct xdp_umem_reg: address and length come first */
+	uint64_t umem[2] = {0}; /* struct xdp_umem_reg: address and length come first */
 	int r;
 
 	if (level == SOL_SOCKET && name == SO_ZEROCOPY && preload_ready())

@@ -61,7 +61,7 @@ struct setup { /* struct io_uring_params */
 
 static int pin_pbuf_ring(struct pins *p, uint64_t arg)
 {
-	struct pbuf_ring ring;
+	struct pbuf_ring ring = {0};
 
 	if (pins_copy(&ring, arg, sizeof(ring)) && !(ring.flags & PBUF_RING_KERNEL) &&
 	    ring.entries <= ENTRIES_MAX)
@@ -71,8 +71,8 @@ static int pin_pbuf_ring(struct pins *p, uint64_t arg)
 
 static int pin_mem_region(struct pins *p, uint64_t arg)
 {
-	struct mem_region region;
-	uint64_t where;
+	struct mem_region region = {0};
+	uint64_t where = 0;
 
 	if (pins_copy(&where, arg, sizeof(where)) && pins_copy(&region, where, sizeof(region)) &&
 	    region.flags & MEM_REGION_OURS)
@@ -83,8 +83,8 @@ static int pin_mem_region(struct pins *p, uint64_t arg)
 /* What an operation registers. -ENOMEM. */
 static int registered(struct pins *p, unsigned op, uint64_t arg, unsigned n)
 {
-	struct buffers_update update;
-	struct buffers buffers;
+	struct buffers_update update = {0};
+	struct buffers buffers = {0};
 
 	switch (op & ~REGISTER_BY_INDEX) {
 	case REGISTER_BUFFERS:
@@ -142,7 +142,7 @@ static unsigned power_of_two(unsigned n)
 static void setup_begin(struct pins *p, unsigned entries, const void *params)
 {
 	unsigned sq = power_of_two(entries < ENTRIES_MAX ? entries : ENTRIES_MAX), cq = 2 * sq;
-	struct setup setup;
+	struct setup setup = {0};
 
 	if (!preload_ready() || in_runtime())
 		return;
