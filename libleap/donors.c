@@ -2,12 +2,14 @@
 /* donors.c - see donors.h. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "libleap/error.h"
 #include "libleap/evict.h"
 #include "libleap/fetch.h"
 #include "libleap/log.h"
 #include "libleap/session.h"
+#include "libleap/util/fmt.h"
 #include "libleap/util/mem.h"
 
 #define KEEP_FREE_GROUPS (3 * SLAB_GROUPS) /* more unused slabs than this go back */
@@ -374,6 +376,37 @@ static bool time_over(const struct donors *donors)
 	return run_clock_ns() >= donors->call_end_ns;
 }
 
+static void note_refusal(struct donors *donors, struct donor *d)
+{
+	d->full = true;
+	fmt_print(donors->refusal, sizeof(donors->refusal), "%s", error_last());
+}
+
+void donors_why(struct leap *leap, char *buf, size_t size)
+{
+	struct donors *donors = &leap->donors;
+	uint32_t alive = 0;
+
+	lock_acquire(&donors->lock);
+	for (uint32_t i = 0; i < donors->count; i++)
+		alive += donor_alive(&donors->donor[i]);
+	if (!alive)
+		fmt_print(
+			buf, size,
+			"no donor lives any more (%u lost): start one again, or add another (leap "
+			"ctl %d donor-add=URI)",
+			donors_known(donors), (int)getpid());
+	else if (donors->refusal[0])
+		fmt_print(buf, size, "no donor takes more; the last that was asked, %s",
+			  donors->refusal);
+	else
+		fmt_print(
+			buf, size,
+			"all donors are full: add one (leap ctl %d donor-add=URI), or memory to one",
+			(int)getpid());
+	lock_release(&donors->lock);
+}
+
 static int grow_begun(struct leap *leap)
 {
 	struct donors *donors = &leap->donors;
@@ -397,7 +430,7 @@ static int grow_begun(struct leap *leap)
 		else if (err == -EAGAIN) /* it may answer later */
 			return err;
 		else
-			d->full = true;
+			note_refusal(donors, d);
 	}
 	return -ENOSPC;
 }

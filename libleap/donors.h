@@ -49,6 +49,7 @@ struct donors {
 	struct transport_params params;
 	char client_name[64];
 	uint64_t random;
+	char refusal[200]; /* what the one that gave no slab said last */
 	/* run_clock.h: when the operation under way must have ended; 0: none is */
 	uint64_t call_end_ns; /* DONORS lock, or all locks in fork() */
 	uint64_t open_end_ns; /* JOIN lock */
@@ -72,6 +73,9 @@ void donors_end(struct leap *leap);
 /* Asks the better of two random donors for a slab, then all others. -ENOSPC when no living donor has one, -EAGAIN when the deadline passed
  * before all were asked. May block up to the deadline. Not with a shard lock held. */
 int donors_grow(struct leap *leap);
+/* Why no donor takes more, and what to do, for a sentence: the lost are lost, the others are full or refuse. */
+#define DONORS_WHY_BYTES 300
+void donors_why(struct leap *leap, char *buf, size_t size);
 /* Keeper: asks for a slab before the last one is used up, so that an eviction does not wait for it. */
 #define DONORS_AHEAD_GROUPS SLAB_GROUPS
 bool donors_ahead(struct leap *leap); /* true: it got one */

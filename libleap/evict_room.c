@@ -38,6 +38,14 @@ void evict_found_room(struct leap *leap)
 	__atomic_store_n(&leap->no_room, false, __ATOMIC_RELAXED);
 }
 
+static void tell_why(struct leap *leap)
+{
+	char why[DONORS_WHY_BYTES];
+
+	donors_why(leap, why, sizeof(why));
+	log_warn("pages stay local beyond the limit: %s", why);
+}
+
 /* Frees frames: from limbo while it is over its share, else by evicting one more extent. */
 static int step(struct shard *shard)
 {
@@ -64,10 +72,7 @@ static int step(struct shard *shard)
 	}
 	if (out == EVICT_FULL) {
 		if (evict_found_full(leap))
-			log_warn(
-				"all donors are full: pages stay local beyond the limit; add a donor "
-				"(leap ctl %d donor-add=URI) or memory to one",
-				(int)getpid());
+			tell_why(leap);
 		return EVICT_FULL;
 	}
 	if (out == EVICT_AGAIN) {

@@ -457,6 +457,7 @@ static bool without_place(const struct extent *e)
 
 int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 {
+	char why[DONORS_WHY_BYTES];
 	struct lock_app saved;
 	int full = 0;
 
@@ -484,8 +485,10 @@ int region_evict_pages(struct leap_region *r, size_t first, size_t n)
 		lock_release(&shard->evict_lock);
 	}
 	lock_app_leave(&saved);
-	return full ? error_set(ENOSPC, "the donors take no more pages: add one, or memory to one")
-		    : 0;
+	if (!full)
+		return 0;
+	donors_why(r->leap, why, sizeof(why));
+	return error_set(ENOSPC, "%s", why);
 }
 
 void region_cold(struct leap_region *r, size_t first, size_t n)

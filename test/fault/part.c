@@ -125,6 +125,39 @@ static void dead(struct leap *leap)
 		FAIL("%u descriptors became %u", before, now);
 }
 
+/* "Full" and "lost" are different words, with different remedies. */
+static void words(void)
+{
+	enum { BYTES = 80 << 20 };
+	struct test_donor *donor = donor_start("--memory", "64M", NULL);
+	struct leap_options *options = leap_options_new();
+	struct leap_region *region;
+	struct leap *leap;
+	char uri[300];
+
+	uri_of(donor, false, uri, sizeof(uri));
+	MUST(leap_options_set(options, "local", "256M"));
+	MUST(leap_options_set(options, "publish", "off"));
+	MUST(leap_options_set(options, "rejoin", "off"));
+	MUST(leap_options_set(options, "donors", uri));
+	MUST(leap_open(options, &leap));
+	leap_options_free(options);
+	MUST(leap_region_create(leap, BYTES, &region));
+	for (size_t p = 0; p < BYTES / PAGE; p++)
+		page_fill((char *)leap_region_addr(region) + p * PAGE, p);
+	if (leap_evict(leap, leap_region_addr(region), BYTES) != -ENOSPC ||
+	    !strstr(leap_last_error(), "has lent all it has"))
+		FAIL("a full donor: %s", leap_last_error());
+	donor_free(donor);
+	wait_alive(leap, 0);
+	MUST(leap_region_create(leap, BYTES, &region));
+	memset(leap_region_addr(region), 1, BYTES);
+	if (leap_evict(leap, leap_region_addr(region), BYTES) != -ENOSPC ||
+	    !strstr(leap_last_error(), "no donor lives any more (1 lost)"))
+		FAIL("a lost donor: %s", leap_last_error());
+	MUST(leap_close(leap));
+}
+
 int main(void)
 {
 	struct leap_options *options = leap_options_new();
@@ -143,6 +176,7 @@ int main(void)
 	removed(leap, false);
 	removed(leap, true);
 	dead(leap);
+	words();
 	fill(99);
 	check(99);
 	MUST(leap_close(leap));
