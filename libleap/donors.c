@@ -473,8 +473,7 @@ void donor_died(struct leap *leap, struct donor *donor, int err)
 	keeper_kick(leap);
 }
 
-/* Slabs that a forked relative let go of may be written again. */
-static void thaw(struct leap *leap)
+void donors_thaw(struct leap *leap, bool all)
 {
 	uint32_t cursor = 0, number;
 	struct donor *d;
@@ -486,6 +485,8 @@ static void thaw(struct leap *leap)
 			continue;
 		if (d->ops->slab_shared(d->port, number) == 0)
 			slabs_thaw(&leap->slabs, d, number);
+		else if (!all)
+			break;
 	}
 }
 
@@ -560,7 +561,7 @@ void donors_tick(struct leap *leap)
 	if (second) {
 		donors->second_ns = now;
 		donors_begin(leap);
-		thaw(leap);
+		donors_thaw(leap, true);
 		give_back(leap);
 		ask_again(leap);
 		donors_end(leap);

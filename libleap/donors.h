@@ -69,6 +69,9 @@ void donors_close(struct leap *leap);
 int donors_find(struct leap *leap, const char *uri);
 /* An operation on many donors: one deadline for all calls until the end. Those that do not answer are found out together. DONORS lock. */
 void donors_begin(struct leap *leap);
+/* Between them: what a forked relative has let go of may be written again; all: also behind a slab that is still
+ * shared. */
+void donors_thaw(struct leap *leap, bool all);
 void donors_end(struct leap *leap);
 /* Asks the better of two random donors for a slab, then all others. -ENOSPC when no living donor has one, -EAGAIN when the deadline passed
  * before all were asked. May block up to the deadline. Not with a shard lock held. */

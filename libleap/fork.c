@@ -3,8 +3,8 @@
  * fork.c - the pager across fork().
  *
  * The child gets a copy of all metadata and of all local pages by fork() itself; what is remote it must be able to
- * read, too. So the donors are told before (clone_prepare): parent and child share the slabs of that moment, which
- * neither may write from then on (slabs frozen) until the other has let go. The child's userfaultfd, threads and
+ * read, too. So the donors are told before (clone_prepare): parent and child share the slabs of that moment. What was in
+ * use then neither may write (slab.h) until the other has let go. The child's userfaultfd, threads and
  * connections are made anew.
  *
  * prepare takes every lock of the pager in rank order, after letting all I/O finish: the copy is made between two
@@ -31,6 +31,8 @@
 #include "libleap/util/clerk.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/proc.h"
+
+#define KEPT_MANY 2048 /* slots that are kept for children and not used any more: 8 MiB */
 
 static struct lock_app fork_saved;
 
@@ -75,7 +77,7 @@ static int clone_begun(struct leap *leap)
 		err = d->ops->clone_prepare(d->port, &d->ticket);
 		if (err)
 			return err;
-		slabs_set_frozen(&leap->slabs, d, true);
+		slabs_share(&leap->slabs, d);
 	}
 	return 0;
 }
@@ -85,6 +87,8 @@ static int clone_all(struct leap *leap)
 	int err;
 
 	donors_begin(leap);
+	if (slabs_kept(&leap->slabs) > KEPT_MANY)
+		donors_thaw(leap, false); /* of children that have ended since the last look */
 	err = clone_begun(leap);
 	donors_end(leap);
 	return err;
@@ -195,6 +199,7 @@ static int readopt_donors(struct leap *leap)
 		for (unsigned s = 0; s < leap->nshards; s++)
 			leap->shards[s].demand[i] = leap->shards[s].prefetch[i] =
 				leap->shards[s].write[i] = NULL;
+		slabs_set_frozen(&leap->slabs, d, true);
 		err = d->ops->clone_adopt(d->port, &d->ticket);
 		for (unsigned s = 0; s < leap->nshards && !err; s++)
 			err = shard_open_lanes(&leap->shards[s], i);

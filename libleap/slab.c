@@ -15,9 +15,20 @@ static bool writable(const struct slab *slab)
 	return !slab->frozen && !slab->gone;
 }
 
+static uint64_t kept(const struct slab *slab, unsigned g)
+{
+	return __atomic_load_n(&slab->kept[g], __ATOMIC_RELAXED);
+}
+
+/* Slots of the group that nobody may take. */
+static uint64_t busy(const struct slab *slab, unsigned g)
+{
+	return slab->used[g] | kept(slab, g);
+}
+
 static uint64_t free_slots(const struct slab *slab)
 {
-	return LEAP_SLAB_PAGES - slab->used_slots;
+	return LEAP_SLAB_PAGES - slab->used_slots - slab->kept_unused;
 }
 
 static bool group_is_owned(const struct slab *slab, unsigned g)
@@ -27,7 +38,7 @@ static bool group_is_owned(const struct slab *slab, unsigned g)
 
 static bool group_is_free(const struct slab *slab, unsigned g)
 {
-	return !slab->used[g] && !group_is_owned(slab, g);
+	return !busy(slab, g) && !group_is_owned(slab, g);
 }
 
 int slabs_init(struct slabs *slabs)
@@ -75,10 +86,21 @@ int slabs_add(struct slabs *slabs, struct donor *donor, uint32_t number)
 	return err;
 }
 
+/* Nothing of ours is in it. */
+static bool is_unused(const struct slab *slab)
+{
+	uint64_t owned = 0;
+
+	for (unsigned i = 0; i < SLAB_GROUPS / 64; i++)
+		owned |= slab->owned[i];
+	return !owned && !slab->used_slots;
+}
+
 static void forget(struct slabs *slabs, uint32_t index)
 {
 	struct slab *slab = slabs->table[index];
 
+	slabs->kept_unused -= slab->kept_unused;
 	if (writable(slab)) {
 		slabs->free_groups -= slab->free_groups;
 		slabs->free_slots -= free_slots(slab);
@@ -97,9 +119,9 @@ int slabs_take_unused(struct slabs *slabs, struct donor *donor, uint32_t keep_gr
 	for (uint32_t i = slabs->count; i-- > 0 && !found;) {
 		struct slab *slab = slabs->table[i];
 
-		if (!slab || slab->free_groups < SLAB_GROUPS || (donor && slab->donor != donor))
+		if (!slab || !is_unused(slab) || (donor && slab->donor != donor))
 			continue;
-		if (writable(slab) && slabs->free_groups < keep_groups + SLAB_GROUPS)
+		if (writable(slab) && slabs->free_groups < keep_groups + slab->free_groups)
 			continue;
 		*ret_donor = slab->donor;
 		*ret_number = slab->number;
@@ -144,13 +166,39 @@ void slabs_disown(struct slabs *slabs, struct donor *dead, struct donor *lost)
 	lock_release(&slabs->lock);
 }
 
-void slabs_freeze_all(struct slabs *slabs)
+void slabs_share(struct slabs *slabs, const struct donor *donor)
 {
 	lock_acquire(&slabs->lock);
-	for (uint32_t i = 0; i < slabs->count; i++)
-		if (slabs->table[i])
-			set_writable(slabs, slabs->table[i], true, slabs->table[i]->gone);
+	for (uint32_t i = 0; i < slabs->count; i++) {
+		struct slab *slab = slabs->table[i];
+
+		if (!slab || slab->donor != donor || slab->gone)
+			continue;
+		slab->shared = true;
+		for (unsigned g = 0; g < SLAB_GROUPS; g++)
+			__atomic_fetch_or(&slab->kept[g], slab->used[g], __ATOMIC_RELAXED);
+	}
 	lock_release(&slabs->lock);
+}
+
+/* What is not in use is free again. */
+static void unshare(struct slabs *slabs, struct slab *slab)
+{
+	slab->shared = false;
+	for (unsigned g = 0; g < SLAB_GROUPS; g++) {
+		bool was_free = group_is_free(slab, g);
+
+		__atomic_store_n(&slab->kept[g], 0, __ATOMIC_RELAXED);
+		if (was_free || !group_is_free(slab, g))
+			continue;
+		slab->free_groups++;
+		if (writable(slab))
+			slabs->free_groups++;
+	}
+	if (writable(slab))
+		slabs->free_slots += slab->kept_unused;
+	slabs->kept_unused -= slab->kept_unused;
+	slab->kept_unused = 0;
 }
 
 void slabs_set_frozen(struct slabs *slabs, const struct donor *donor, bool frozen)
@@ -171,7 +219,7 @@ bool slabs_next_frozen(struct slabs *slabs, uint32_t *cursor, struct donor **ret
 	for (; *cursor < slabs->count && !found; (*cursor)++) {
 		struct slab *slab = slabs->table[*cursor];
 
-		if (!slab || !slab->frozen || slab->gone)
+		if (!slab || (!slab->frozen && !slab->shared) || slab->gone)
 			continue;
 		*ret_donor = slab->donor;
 		*ret_number = slab->number;
@@ -187,8 +235,10 @@ void slabs_thaw(struct slabs *slabs, struct donor *donor, uint32_t number)
 	for (uint32_t i = 0; i < slabs->count; i++) {
 		struct slab *slab = slabs->table[i];
 
-		if (slab && slab->donor == donor && slab->number == number)
-			set_writable(slabs, slab, false, slab->gone);
+		if (!slab || slab->donor != donor || slab->number != number)
+			continue;
+		unshare(slabs, slab);
+		set_writable(slabs, slab, false, slab->gone);
 	}
 	lock_release(&slabs->lock);
 }
@@ -262,7 +312,9 @@ void group_drop(struct slabs *slabs, uint32_t group)
 
 bool group_writable(struct slabs *slabs, uint32_t group)
 {
-	return group && writable(slab_of(slabs, (group - 1) / SLAB_GROUPS));
+	const struct slab *slab = group ? slab_of(slabs, (group - 1) / SLAB_GROUPS) : NULL;
+
+	return slab && writable(slab) && !kept(slab, (group - 1) % SLAB_GROUPS);
 }
 
 /* One free slot of any writable slab that has groups in use; 0 when all are full. */
@@ -271,18 +323,18 @@ static uint32_t slot_take_any(struct slabs *slabs)
 	for (uint32_t i = 0; i < slabs->count; i++) {
 		struct slab *slab = slabs->table[i];
 
-		if (!slab || !writable(slab) || slab->used_slots == LEAP_SLAB_PAGES)
+		if (!slab || !writable(slab) || !free_slots(slab))
 			continue;
 		for (unsigned g = 0; g < SLAB_GROUPS; g++) {
 			unsigned bit;
 
-			if (slab->used[g] == ~0ull)
+			if (busy(slab, g) == ~0ull)
 				continue;
 			if (group_is_free(slab, g)) {
 				slab->free_groups--;
 				slabs->free_groups--;
 			}
-			bit = (unsigned)__builtin_ctzll(~slab->used[g]);
+			bit = (unsigned)__builtin_ctzll(~busy(slab, g));
 			slab->used[g] |= 1ull << bit;
 			slab->used_slots++;
 			slabs->free_slots--;
@@ -301,7 +353,7 @@ uint64_t slots_take(struct slabs *slabs, uint32_t group, uint64_t mask, uint32_t
 		struct slab *slab = slabs->table[(group - 1) / SLAB_GROUPS];
 		unsigned g = (group - 1) % SLAB_GROUPS;
 
-		served = writable(slab) ? mask & ~slab->used[g] : 0;
+		served = writable(slab) ? mask & ~busy(slab, g) : 0;
 		slab->used[g] |= served;
 		slab->used_slots += (uint32_t)__builtin_popcountll(served);
 		slabs->free_slots -= (uint64_t)__builtin_popcountll(served);
@@ -336,6 +388,11 @@ void slots_put(struct slabs *slabs, const uint32_t *slots, unsigned count)
 		slab = slabs->table[n / LEAP_SLAB_PAGES];
 		slab->used[g] &= ~(1ull << (in_slab % SLAB_GROUP_SLOTS));
 		slab->used_slots--;
+		if (kept(slab, g) & (1ull << (in_slab % SLAB_GROUP_SLOTS))) {
+			slab->kept_unused++;
+			slabs->kept_unused++;
+			continue;
+		}
 		slabs->free_slots += writable(slab);
 		group_maybe_free(slabs, slab, g);
 	}
@@ -349,6 +406,7 @@ void slot_resolve(const struct slabs *slabs, uint32_t slot, struct slot_place *r
 	ret_place->donor = slab->donor;
 	ret_place->slab = slab->number;
 	ret_place->page = (slot - 1) % LEAP_SLAB_PAGES;
-	ret_place->frozen = slab->frozen;
+	ret_place->frozen = slab->frozen || kept(slab, ret_place->page / SLAB_GROUP_SLOTS) &
+						    (1ull << (ret_place->page % SLAB_GROUP_SLOTS));
 	ret_place->gone = slab->gone;
 }

@@ -10,8 +10,9 @@
  * A slot number is 32 bits: 1 + slab * LEAP_SLAB_PAGES + index; 0 = none. Group numbers likewise:
  * 1 + slab * 256 + index.
  *
- * After fork() the slabs that parent and child share are *frozen*: their slots may be read and given up,
- * but not written; new groups come from other slabs until the donor says that nobody shares them any more.
+ * After fork() parent and child share slabs. What was in use at that moment is *kept*: it may be read and given up, by
+ * both, but written by neither, until the donor says that nobody shares the slab any more. What was free is the parent's to
+ * write; for the child the whole slab is *frozen*.
  *
  * One lock (LOCK_RANK_SLAB) for all; resolving a slot needs none, as a slab stays in the table while one
  * of its slots is in use.
@@ -35,10 +36,12 @@ struct slab {
 	uint32_t number; /* the port's */
 	bool frozen;
 	bool gone; /* its donor is dead: the content is lost */
-	uint16_t free_groups;
-	uint32_t used_slots;
+	bool shared;
+	uint16_t free_groups;             /* not owned, no slot in use or kept */
+	uint32_t used_slots, kept_unused; /* kept, and not in use any more */
 	uint64_t owned[SLAB_GROUPS / 64]; /* groups owned by an extent */
 	uint64_t used[SLAB_GROUPS];       /* slots in use */
+	uint64_t kept[SLAB_GROUPS]; /* a relative may read them; atomic, changed under the lock */
 };
 
 struct slabs {
@@ -49,6 +52,7 @@ struct slabs {
 	uint32_t hint;        /* where the last group came from */
 	uint32_t free_groups; /* in slabs that may be written */
 	uint64_t free_slots;  /* likewise, in whole groups or not */
+	uint64_t kept_unused; /* what sharing costs now */
 	uint32_t deaths;      /* donors that are gone; changed after their slabs are marked */
 };
 
@@ -65,10 +69,12 @@ int slabs_take_unused(struct slabs *slabs, struct donor *donor, uint32_t keep_gr
 void slabs_donor_gone(struct slabs *slabs, struct donor *donor);
 /* What a dead donor had belongs to `lost` from now on. */
 void slabs_disown(struct slabs *slabs, struct donor *dead, struct donor *lost);
-void slabs_freeze_all(struct slabs *slabs);
-/* Next frozen slab at or after *cursor; false when none. */
+/* In the parent, before fork(): what a living donor's slabs hold is kept. */
+void slabs_share(struct slabs *slabs, const struct donor *donor);
+/* Next frozen or shared slab at or after *cursor; false when none. */
 bool slabs_next_frozen(struct slabs *slabs, uint32_t *cursor, struct donor **ret_donor,
 		       uint32_t *ret_number);
+/* Nobody shares it any more. */
 void slabs_thaw(struct slabs *slabs, struct donor *donor, uint32_t number);
 uint32_t slabs_of_donor(struct slabs *slabs, const struct donor *donor);
 /* Marks a donor's slabs unwritable (it is being removed) or writable again. */
@@ -78,7 +84,7 @@ void slabs_set_frozen(struct slabs *slabs, const struct donor *donor, bool froze
 uint32_t group_take(struct slabs *slabs);
 /* The extent gives its group up; slots of it that are still used stay so. */
 void group_drop(struct slabs *slabs, uint32_t group);
-/* May slots of this group be written (not frozen, not gone)? */
+/* May all slots of this group be written (not frozen, not gone, none kept)? */
 bool group_writable(struct slabs *slabs, uint32_t group);
 
 /* Slots for the pages in mask (bit i = page i of the extent), preferably from `group`: slots[i] is set for each. Pages that
@@ -97,6 +103,11 @@ struct slot_place {
 static inline uint32_t slabs_deaths(const struct slabs *slabs)
 {
 	return __atomic_load_n(&slabs->deaths, __ATOMIC_ACQUIRE);
+}
+/* Slots that are free but for what a relative may read. */
+static inline uint64_t slabs_kept(const struct slabs *slabs)
+{
+	return __atomic_load_n(&slabs->kept_unused, __ATOMIC_RELAXED);
 }
 void slot_resolve(const struct slabs *slabs, uint32_t slot, struct slot_place *ret_place);
 

@@ -32,6 +32,12 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static void freeze_all(void)
+{
+	slabs_set_frozen(&slabs, donor_a, true);
+	slabs_set_frozen(&slabs, donor_b, true);
+}
+
 static struct slot_place place_of(uint32_t slot)
 {
 	struct slot_place place;
@@ -164,7 +170,7 @@ static void test_frozen(void **state)
 	assert_int_equal(slabs_add(&slabs, donor_a, 7), 0);
 	group = group_take(&slabs);
 	slots_take(&slabs, group, 1, slots);
-	slabs_freeze_all(&slabs);
+	freeze_all();
 	assert_int_equal(slabs.free_groups, 0);
 	assert_false(group_writable(&slabs, group));
 	assert_true(place_of(slots[0]).frozen);
@@ -199,6 +205,71 @@ static void test_frozen(void **state)
 	assert_true(group_writable(&slabs, other));
 }
 
+/* Before fork(): what is in use is kept, what is free stays free; given up, it is free when nobody shares it any more. */
+static void test_shared(void **state)
+{
+	uint32_t group, other, slots[64] = {0}, more[64] = {0}, cursor = 0, number;
+	struct donor *donor;
+
+	assert_int_equal(slabs_add(&slabs, donor_a, 7), 0);
+	group = group_take(&slabs);
+	assert_true(slots_take(&slabs, group, 0xf, slots) == 0xf);
+	slabs_share(&slabs, donor_b); /* another's */
+	assert_true(group_writable(&slabs, group));
+	slabs_share(&slabs, donor_a);
+	assert_int_equal(slabs.free_groups, SLAB_GROUPS - 1);
+	assert_int_equal(slabs.free_slots, LEAP_SLAB_PAGES - 4);
+	assert_false(group_writable(&slabs, group));
+	assert_true(place_of(slots[0]).frozen);
+	/* the rest of the slab is ours to write */
+	other = group_take(&slabs);
+	assert_true(other && group_writable(&slabs, other));
+	assert_true(slots_take(&slabs, other, 1, more) == 1);
+	assert_false(place_of(more[0]).frozen);
+	assert_true(slots_take(&slabs, group, 0x30, more) == 0x30);
+	assert_false(place_of(more[4]).frozen);
+	/* what is given up is not handed out again */
+	slots_put(&slabs, slots, 4);
+	group_drop(&slabs, group);
+	assert_int_equal(slabs_kept(&slabs), 4);
+	memset(slots, 0, sizeof(slots));
+	assert_true(slots_take(&slabs, group, 0xf, slots) == 0xf);
+	for (unsigned i = 0; i < 4; i++)
+		assert_false(place_of(slots[i]).frozen);
+	slabs_share(&slabs, donor_a); /* another child */
+	assert_true(place_of(more[0]).frozen && place_of(slots[0]).frozen);
+	assert_true(slabs_next_frozen(&slabs, &cursor, &donor, &number));
+	assert_int_equal(number, 7);
+	slabs_thaw(&slabs, donor_a, 7);
+	assert_int_equal(slabs_kept(&slabs), 0);
+	assert_false(place_of(more[0]).frozen || place_of(slots[0]).frozen);
+	assert_int_equal(slabs.free_slots, LEAP_SLAB_PAGES - 7);
+	cursor = 0;
+	assert_false(slabs_next_frozen(&slabs, &cursor, &donor, &number));
+}
+
+/* A slab in which nothing of ours is left is given back, though a child may read it. */
+static void test_shared_given_back(void **state)
+{
+	uint32_t group, slots[64] = {0}, number;
+	struct donor *donor;
+
+	assert_int_equal(slabs_add(&slabs, donor_a, 7), 0);
+	group = group_take(&slabs);
+	take_whole(group);
+	slabs_share(&slabs, donor_a);
+	assert_int_equal(slabs_take_unused(&slabs, NULL, 0, &donor, &number), 0);
+	for (unsigned i = 0; i < 64; i++)
+		slots[i] = (group - 1) * 64 + i + 1;
+	slots_put(&slabs, slots, 64);
+	assert_int_equal(slabs_take_unused(&slabs, NULL, 0, &donor, &number), 0);
+	group_drop(&slabs, group);
+	assert_int_equal(slabs_take_unused(&slabs, NULL, 0, &donor, &number), 1);
+	assert_int_equal(slabs_kept(&slabs), 0);
+	assert_int_equal(slabs.free_groups, 0);
+	assert_int_equal(slabs.free_slots, 0);
+}
+
 static void test_donor_gone(void **state)
 {
 	uint32_t group_a, slots[64] = {0}, cursor = 0, number;
@@ -220,7 +291,7 @@ static void test_donor_gone(void **state)
 	}
 	assert_int_equal(group_take(&slabs), 0);
 	/* thawing does not bring it back, and it is not asked about sharing */
-	slabs_freeze_all(&slabs);
+	freeze_all();
 	slabs_thaw(&slabs, donor_a, 1);
 	assert_false(group_writable(&slabs, group_a));
 	assert_true(slabs_next_frozen(&slabs, &cursor, &donor, &number));
@@ -283,6 +354,9 @@ static void test_no_memory(void **state)
 static struct extent {
 	uint32_t group, slots[64];
 } extents[EXTENTS];
+/* What a child may read now: nothing is written there. */
+static uint8_t kept[WALK_SLABS * LEAP_SLAB_PAGES];
+
 static uint64_t random_state = 88172645463325252ull;
 
 static uint64_t random64(void)
@@ -309,8 +383,10 @@ static void walk_extent(struct extent *e)
 		served = slots_take(&slabs, e->group, need, e->slots);
 		assert_true((served & ~need) == 0);
 		for (unsigned i = 0; i < 64; i++)
-			if (need & (1ull << i))
+			if (need & (1ull << i)) {
 				assert_int_equal(!!e->slots[i], !!(served & (1ull << i)));
+				assert_false(e->slots[i] && kept[e->slots[i] - 1]);
+			}
 		return;
 	}
 	for (unsigned i = 0; i < 64; i++)
@@ -325,10 +401,28 @@ static void walk_extent(struct extent *e)
 	}
 }
 
+static void walk_share(void)
+{
+	slabs_share(&slabs, donor_a);
+	for (unsigned k = 0; k < EXTENTS; k++)
+		for (unsigned i = 0; i < 64; i++)
+			if (extents[k].slots[i] && place_of(extents[k].slots[i]).donor == donor_a)
+				kept[extents[k].slots[i] - 1] = 1;
+}
+
+static void walk_thaw(uint32_t number)
+{
+	slabs_thaw(&slabs, donor_a, number);
+	for (uint32_t s = 0; s < slabs.count; s++)
+		if (slabs.table[s]->donor == donor_a && slabs.table[s]->number == number)
+			memset(&kept[s * LEAP_SLAB_PAGES], 0, LEAP_SLAB_PAGES);
+}
+
 static void check_counts(void)
 {
 	static uint16_t owners[WALK_SLABS * SLAB_GROUPS];
 	static uint8_t used[WALK_SLABS * LEAP_SLAB_PAGES];
+	uint64_t free_slots = 0, all_kept = 0;
 	uint32_t free_groups = 0;
 
 	memset(owners, 0, sizeof(owners));
@@ -342,37 +436,55 @@ static void check_counts(void)
 	}
 	for (uint32_t s = 0; s < slabs.count; s++) {
 		const struct slab *slab = slabs.table[s];
-		uint32_t used_slots = 0, free = 0;
+		uint32_t used_slots = 0, free = 0, kept_slots = 0;
 
 		for (unsigned g = 0; g < SLAB_GROUPS; g++) {
-			unsigned n = 0;
+			unsigned n = 0, k = 0;
 
-			for (unsigned i = 0; i < 64; i++)
-				n += used[s * LEAP_SLAB_PAGES + g * 64 + i];
+			for (unsigned i = 0; i < 64; i++) {
+				size_t slot = s * LEAP_SLAB_PAGES + g * 64 + i;
+
+				n += used[slot];
+				k += kept[slot] && !used[slot];
+			}
 			used_slots += n;
-			free += !n && !owners[s * SLAB_GROUPS + g];
+			kept_slots += k;
+			free += !n && !k && !owners[s * SLAB_GROUPS + g];
 		}
 		assert_int_equal(slab->used_slots, used_slots);
 		assert_int_equal(slab->free_groups, free);
-		if (!slab->frozen && !slab->gone)
-			free_groups += free;
+		assert_int_equal(slab->kept_unused, kept_slots);
+		all_kept += kept_slots;
+		if (slab->frozen || slab->gone)
+			continue;
+		free_groups += free;
+		free_slots += LEAP_SLAB_PAGES - used_slots - kept_slots;
 	}
 	assert_int_equal(slabs.free_groups, free_groups);
+	assert_int_equal(slabs.free_slots, free_slots);
+	assert_int_equal(slabs_kept(&slabs), all_kept);
 }
 
 static void test_random_walk(void **state)
 {
 	memset(extents, 0, sizeof(extents));
+	memset(kept, 0, sizeof(kept));
 	for (uint32_t i = 0; i < 2; i++)
 		assert_int_equal(slabs_add(&slabs, i % 2 ? donor_b : donor_a, i), 0);
 	for (int step = 0; step < 60000; step++) {
 		walk_extent(&extents[random64() % EXTENTS]);
 		if (step == 20000)
-			slabs_freeze_all(&slabs);
+			freeze_all();
 		if (step == 25000 || step == 40000)
 			assert_int_equal(slabs_add(&slabs, donor_a, (uint32_t)step), 0);
 		if (step == 30000)
-			slabs_thaw(&slabs, donor_a, 0);
+			walk_thaw(0);
+		if (step == 10000 || step == 12000 || step == 42000)
+			walk_share();
+		if (step == 45000) {
+			walk_thaw(25000);
+			walk_thaw(40000);
+		}
 		if (step == 50000)
 			slabs_donor_gone(&slabs, donor_b);
 		if (step % 500 == 0)
@@ -401,6 +513,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_dropped_group, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_every_slot_once, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_frozen, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_shared, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_shared_given_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_donor_gone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unused_slabs, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
