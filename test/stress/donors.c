@@ -200,7 +200,8 @@ long process_kib(int pid)
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "VmRSS: %ld", &kib) == 1 || sscanf(line, "VmSwap: %ld", &kib) == 1)
+		if (sscanf(line, "RssAnon: %ld", &kib) == 1 ||
+		    sscanf(line, "VmSwap: %ld", &kib) == 1)
 			sum += kib;
 	if (f)
 		fclose(f);

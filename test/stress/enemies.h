@@ -19,7 +19,7 @@ int donors_start(const char *transport, unsigned n, char *uris, size_t size);
 /* Kills one but the first, and starts it anew at its address at a later call. Called ten times a second by the thread that started them. */
 void donors_torment(uint64_t random);
 unsigned donors_killed(void);
-/* Resident memory of a process and of what it has in swap. */
+/* Anonymous memory of a process, resident and in swap. What a donor lends through shm is not. */
 long process_kib(int pid);
 long donors_kib(void);
 void donors_stop(void);
