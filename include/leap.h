@@ -141,7 +141,7 @@ struct leap_stats {
 	uint64_t limbo_pages;    /* unmapped, still local */
 	uint64_t staged_pages;   /* fetched, not mapped yet */
 	uint64_t remote_pages;   /* only on donors */
-	uint64_t lost_pages;     /* gone with a donor */
+	uint64_t lost_pages;     /* gone: with a donor, or dropped by a call that is not seen */
 	uint64_t overhead_bytes; /* the pager's own memory, counted into the limit */
 	uint64_t regions, slabs, donors_alive, donors;
 	int64_t trend;   /* last trend, in pages, 0 = none */
