@@ -14,6 +14,7 @@
 #include "libleap/fetch.h"
 #include "libleap/region_int.h"
 #include "libleap/session.h"
+#include "libleap/uffd/content.h"
 #include "libleap/uffd/handler.h"
 #include "libleap/uffd/uffd.h"
 
@@ -277,7 +278,26 @@ static bool is_mapped(const char *page)
 	return sys_ret(syscall(SYS_mincore, page, LEAP_PAGE_BYTES, &there)) != -ENOMEM;
 }
 
-/* The program unmapped the page, so that nobody can come for its content. */
+/* Does the page have content although it is not local? Then the program mapped other memory there, which is not registered. */
+static bool is_replaced(struct leap_region *r, size_t index)
+{
+	const struct page *page = &r->pages[index];
+	struct shard *shard = region_shard(r, index);
+	struct lock_app saved;
+	bool replaced;
+
+	lock_app_enter(&saved);
+	lock_acquire(&shard->lock);
+	wait_idle(shard, r, index, index + 1);
+	replaced = page_state(page) != PAGE_LOCAL && page_state(page) != PAGE_ABSENT &&
+		   page_state(page) != PAGE_LOST &&
+		   content_mask(shard->uffd, region_page_addr(r, index), 1);
+	lock_release(&shard->lock);
+	lock_app_leave(&saved);
+	return replaced;
+}
+
+/* The program unmapped the page, or mapped another one in its place: nobody can come for its content. */
 static void drop_unmapped(struct leap_region *r, size_t index)
 {
 	struct shard *shard = region_shard(r, index);
@@ -317,6 +337,8 @@ int region_bring_home(struct leap_region *r, size_t first, size_t n)
 						 : "the page at %p cannot be brought home: is it "
 						   "still mapped?",
 					 (void *)region_page_addr(r, i));
+		if (is_replaced(r, i))
+			drop_unmapped(r, i);
 		touched = true;
 	}
 	if (touched)

@@ -245,6 +245,43 @@ static void case_child_adopted(void)
 	MUST(leap_close(leap));
 }
 
+/* Memory that the program put in the place of adopted memory is its own: nobody waits for pages that nobody can touch. */
+static void replaced(const char *options)
+{
+	size_t bytes = 1024 * PAGE;
+
+	start(options);
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	MUST(leap_region_adopt(leap, base, bytes, &region));
+	fill(0, 1024, 1);
+	MUST(leap_evict(leap, base, bytes));
+	if (mmap(base + 100 * PAGE, 100 * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		FAIL("mmap: %s", strerror(errno));
+	fill(100, 50, 2);
+	MUST(leap_donor_add(leap, "loop:"));
+	MUST(leap_donor_remove(leap, "faulty::loop:"));
+	check(0, 100, 1);
+	check(100, 50, 2);
+	for (size_t p = 150; p < 200; p++)
+		if (base[p * PAGE])
+			FAIL("page %zu was never written and is not zero", p);
+	check(200, 824, 1);
+	MUST(leap_set(leap, "remote", "off"));
+	MUST(leap_close(leap));
+	check(100, 50, 2);
+}
+
+static void case_replaced_move(void)
+{
+	replaced("local=8M mover=move donors=faulty::loop:");
+}
+
+static void case_replaced_wp(void)
+{
+	replaced("local=8M mover=wp donors=faulty::loop:");
+}
+
 static volatile int stop;
 static volatile unsigned long touched;
 
@@ -310,6 +347,8 @@ static const struct fault_case edges[] = {
 	{"hidden_wp", case_hidden_wp},
 	{"child", case_child},
 	{"child_adopted", case_child_adopted},
+	{"replaced_move", case_replaced_move},
+	{"replaced_wp", case_replaced_wp},
 	{"standstill_busy", case_standstill_busy},
 	{"standstill_block", case_standstill_block},
 	{NULL, NULL},
