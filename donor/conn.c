@@ -181,6 +181,11 @@ static void sink_consume(struct conn *c)
 		request_write_done(c);
 }
 
+static bool conn_misplaced(const struct conn *c)
+{
+	return c->state == CONN_LANE && c->worker->control;
+}
+
 /* Handles all that is buffered. 1: stopped until output is sent; 0: needs more input; < 0: close.
  */
 static int conn_consume(struct conn *c)
@@ -189,7 +194,7 @@ static int conn_consume(struct conn *c)
 	uint32_t body;
 	int r;
 
-	while (!c->closing) {
+	while (!c->closing && !conn_misplaced(c)) {
 		if (c->sink_left) {
 			if (!in_bytes(c))
 				return 0;
@@ -220,7 +225,7 @@ static int conn_consume(struct conn *c)
 		else if (r)
 			return r;
 	}
-	return c->out_count ? 1 : -ESHUTDOWN;
+	return c->closing && !c->out_count ? -ESHUTDOWN : 1;
 }
 
 /* Receives once. Bytes, 0 at the end of the stream, or -errno. */
@@ -280,6 +285,7 @@ static enum turn conn_fail(struct conn *c, int code)
 enum turn conn_turn(struct conn *c)
 {
 	size_t budget = CONN_TURN_BYTES;
+	bool answers;
 	ssize_t n;
 	int stopped, r;
 
@@ -290,6 +296,9 @@ enum turn conn_turn(struct conn *c)
 		stopped = conn_consume(c);
 		if (stopped < 0)
 			return conn_fail(c, stopped);
+		if (conn_misplaced(c))
+			return TURN_MOVE;
+		answers = c->out_count;
 		r = conn_flush(c, &budget);
 		if (r)
 			return conn_fail(c, r);
@@ -297,7 +306,7 @@ enum turn conn_turn(struct conn *c)
 			return TURN_WAIT;
 		if (c->closing && !c->out_count)
 			return conn_fail(c, -ESHUTDOWN);
-		if (!budget)
+		if (!budget || (answers && c->state != CONN_LANE))
 			return TURN_MORE;
 		if (stopped)
 			continue;

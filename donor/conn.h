@@ -2,11 +2,11 @@
 /*
  * conn.h - one connection of a client: buffers, framing, turns.
  *
- * A connection belongs to one worker thread, which alone reads, writes and frees it. Other threads
- * may only shutdown() its socket (session_end()).
+ * A connection belongs to one worker thread, which alone reads, writes and frees it: to the control worker until it is a
+ * lane. Other threads may only shutdown() its socket (session_end()).
  *
  * Work is done in turns of bounded length, so that one client's bulk transfer cannot starve
- * others. A turn alternates: consume what is buffered, send what is queued, receive more. Replies
+ * others; on a control connection it ends with each answer. A turn alternates: consume what is buffered, send what is queued, receive more. Replies
  * are sent straight from slab memory; the payload of a WRITE is received straight into it, but for
  * what came in with a head. A WRITE is not begun while replies to READs are queued: they would
  * show bytes written after them.
@@ -31,7 +31,8 @@ struct worker;
 enum conn_state { CONN_HELLO, CONN_CONTROL, CONN_LANE };
 /* A client's fork gets a connection that its parent asked for. */
 enum conn_from { FROM_STRANGER, FROM_CLIENT };
-enum turn { TURN_WAIT, TURN_MORE, TURN_CLOSE };
+/* TURN_MOVE: it has become a lane, which the control worker does not serve. */
+enum turn { TURN_WAIT, TURN_MORE, TURN_CLOSE, TURN_MOVE };
 
 /* One message on its way out. */
 struct conn_out {

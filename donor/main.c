@@ -2,8 +2,8 @@
 /*
  * leap-donor - lends this machine's memory to Leap clients.
  *
- * The main thread accepts connections, handles signals and watches memory; the workers (serve.c)
- * do the rest. Life: start -> ready -> (SIGTERM) draining -> stopped. A second SIGTERM stops at
+ * The main thread accepts connections, handles signals and watches memory; the workers (serve.c) serve them, and the
+ * keeper (keeper.c) gives back what they had. Life: start -> ready -> (SIGTERM) draining -> stopped. A second SIGTERM stops at
  * once.
  */
 #define _GNU_SOURCE
@@ -227,8 +227,6 @@ static void loop_signals(struct loop *loop)
 static void loop_tick(struct loop *loop, uint64_t now)
 {
 	loop->tick_ns = now;
-	sessions_expire(&loop->donor->sessions, now);
-	store_sweep(&loop->donor->store);
 	pressure_check(&loop->pressure, loop->donor);
 	for (unsigned i = 0; i < loop->donor->nlisteners; i++)
 		if (loop->donor->listeners[i].rdma)
@@ -305,6 +303,17 @@ static void ready_report(struct donor *donor)
 	notify("READY=1");
 }
 
+/* From here on nobody waits for whoever reads the log. */
+static void log_start(void)
+{
+	int r = report_start();
+
+	if (r)
+		report_warn("no thread for the log (%s): this donor stands still while its stderr "
+			    "takes nothing; raise 'ulimit -u'",
+			    strerror(-r));
+}
+
 static int donor_start(struct donor *donor, struct loop *loop, char *error, size_t size)
 {
 	struct options *o = &donor->options;
@@ -368,6 +377,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	ready_report(&donor);
+	log_start();
 	loop_run(&loop);
 	listeners_close(&donor, false);
 	metrics_log(&donor.store);
@@ -375,5 +385,6 @@ int main(int argc, char **argv)
 	listeners_close(&donor, true);
 	if (donor.options.pidfile[0])
 		unlink(donor.options.pidfile);
+	report_stop();
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "donor/rdma_peer.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,8 +144,11 @@ void rdma_peer_detach(struct rdma_peer *peer, uint32_t number)
 	pthread_mutex_unlock(&peer->lock);
 }
 
-void rdma_peer_leave(struct rdma_peer *peer)
+static void peer_leave(struct keeper_job *job)
 {
+	struct rdma_peer *peer =
+		(struct rdma_peer *)((char *)job - offsetof(struct rdma_peer, leave));
+
 	pthread_mutex_lock(&peer->lock);
 	if (peer->named) /* lanes have ended by now, slabs may have been given back */
 		describe(peer, "ends, at most", atomic_load(&peer->nlanes_most),
@@ -154,6 +158,11 @@ void rdma_peer_leave(struct rdma_peer *peer)
 	peer->left = true;
 	pthread_mutex_unlock(&peer->lock);
 	rdma_peer_put(peer);
+}
+
+void rdma_peer_leave_soon(struct rdma_peer *peer)
+{
+	keeper_do(&peer->leave, peer_leave);
 }
 
 void rdma_peer_put(struct rdma_peer *peer)

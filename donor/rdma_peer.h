@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "donor/keeper.h"
 #include "libleap/transport/rdma_proto.h"
 
 #define RDMA_SENDS    RDMA_RECVS
@@ -85,6 +86,7 @@ struct rdma_peer {
 	atomic_uint refs;
 	atomic_uint nlanes, nlanes_most; /* now, and at most so far */
 
+	struct keeper_job leave;
 	pthread_mutex_t lock; /* all below */
 	bool named;
 	bool left;

@@ -2,6 +2,8 @@
 /*
  * serve.c - worker threads: epoll, turns, and the closing of connections.
  *
+ *   accepted -> control worker -- HELLO of a lane --> one of the data workers
+ *
  * Each round serves demand lanes and control connections first, then one turn of each connection
  * that had more work than a turn holds. A closed connection is freed at the end of the round,
  * since the round's events may still name it.
@@ -20,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "donor/keeper.h"
 #include "donor/metrics.h"
 #include "donor/report.h"
 #include "donor/serve_rdma.h"
@@ -28,9 +31,9 @@
 #define WORKER_EVENTS 64
 #define SWEEP_NS      250000000ull
 #define FULL_SAY_NS   10000000000ull
-#define STRANGERS_MAX 64u
+#define STRANGERS_MAX 256u
 
-/* How many connections of a worker may wait to say who they are. */
+/* How many connections may wait to say who they are. */
 static unsigned strangers_max(const struct donor *donor)
 {
 	return donor->conns_max / 2 < STRANGERS_MAX ? donor->conns_max / 2 : STRANGERS_MAX;
@@ -57,6 +60,28 @@ static void conn_interest(struct worker *w, struct conn *c)
 	epoll_ctl(w->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
+/* Lock held. */
+static void conns_add(struct worker *w, struct conn *c)
+{
+	c->worker = w;
+	c->prev = NULL;
+	c->next = w->conns;
+	if (c->next)
+		c->next->prev = c;
+	w->conns = c;
+}
+
+/* Lock held. */
+static void conns_remove(struct worker *w, struct conn *c)
+{
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		w->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+}
+
 static void conn_close(struct worker *w, struct conn *c)
 {
 	struct sessions *sessions = &w->donor->sessions;
@@ -66,7 +91,7 @@ static void conn_close(struct worker *w, struct conn *c)
 	c->closed = true;
 	/* Keys first: what is free can be lent to the next. */
 	if (c->rdma)
-		rdma_peer_leave(c->rdma);
+		rdma_peer_leave_soon(c->rdma);
 	c->rdma = NULL;
 	if (c->session) {
 		session_leave(c->session, c);
@@ -82,22 +107,46 @@ static void conn_close(struct worker *w, struct conn *c)
 	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	close(c->fd);
 	pthread_mutex_lock(&w->lock);
-	if (c->prev)
-		c->prev->next = c->next;
-	else
-		w->conns = c->next;
-	if (c->next)
-		c->next->prev = c->prev;
-	w->nconns--;
+	conns_remove(w, c);
 	pthread_mutex_unlock(&w->lock);
 	c->next = w->dead;
 	w->dead = c;
 	atomic_fetch_sub(&metrics.connections, 1);
 }
 
+/* To a data worker, which has an answer to send first, so that its turn comes. It may run and free it before we return. */
+static void conn_move(struct worker *from, struct conn *c)
+{
+	struct donor *donor = from->donor;
+	struct worker *to = &donor->workers[donor->next_worker++ % donor->nworkers];
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
+	int r;
+
+	epoll_ctl(from->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+	pthread_mutex_lock(&from->lock);
+	conns_remove(from, c);
+	pthread_mutex_unlock(&from->lock);
+	c->interest = ev.events;
+	pthread_mutex_lock(&to->lock);
+	conns_add(to, c);
+	r = epoll_ctl(to->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev);
+	if (r)
+		conns_remove(to, c);
+	pthread_mutex_unlock(&to->lock);
+	if (!r)
+		return;
+	pthread_mutex_lock(&from->lock);
+	conns_add(from, c);
+	pthread_mutex_unlock(&from->lock);
+	conn_close(from, c);
+}
+
 static void conn_run(struct worker *w, struct conn *c)
 {
 	switch (conn_turn(c)) {
+	case TURN_MOVE:
+		conn_move(w, c);
+		break;
 	case TURN_CLOSE:
 		conn_close(w, c);
 		break;
@@ -186,7 +235,8 @@ static bool conn_urgent(const struct conn *c)
 	return c->state != CONN_LANE || c->kind == PROTO_KIND_DEMAND;
 }
 
-static void worker_events(struct worker *w, const struct epoll_event *ev, int n)
+/* Each is run once: then it may be another worker's. */
+static void worker_events(struct worker *w, struct epoll_event *ev, int n)
 {
 	uint64_t junk;
 
@@ -198,8 +248,10 @@ static void worker_events(struct worker *w, const struct epoll_event *ev, int n)
 				if (pass == 0 && read(w->wake_fd, &junk, sizeof(junk)) > 0 &&
 				    atomic_exchange(&w->notices, false))
 					worker_notices(w);
-			} else if (conn_urgent(c) == (pass == 0) && !c->closed && !c->ready) {
-				conn_run(w, c);
+			} else if (pass == 1 || conn_urgent(c)) {
+				ev[i].data.ptr = NULL;
+				if (!c->closed && !c->ready)
+					conn_run(w, c);
 			}
 		}
 	}
@@ -209,7 +261,7 @@ static int worker_timeout(struct worker *w, uint64_t now)
 {
 	if (w->ready)
 		return 0;
-	if (now - w->busy_ns < w->donor->options.spin_ns)
+	if (!w->control && now - w->busy_ns < w->donor->options.spin_ns)
 		return 0;
 	return (int)(SWEEP_NS / 1000000);
 }
@@ -274,15 +326,13 @@ static bool donor_has_room(struct donor *donor, const char *peer)
 void worker_adopt(struct donor *donor, int fd, enum conn_from from, bool local, const char *peer,
 		  struct rdma_peer *rdma)
 {
-	struct worker *w =
-		&donor->workers[atomic_fetch_add(&donor->next_worker, 1) % donor->nworkers];
+	struct worker *w = &donor->control;
 	bool stranger = from == FROM_STRANGER, crowded = false;
 	struct conn *c = !stranger || donor_has_room(donor, peer) ? calloc(1, sizeof(*c)) : NULL;
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
 
 	if (!c)
 		goto fail_close;
-	c->worker = w;
 	c->fd = fd;
 	c->local = local;
 	c->rdma = rdma;
@@ -290,21 +340,14 @@ void worker_adopt(struct donor *donor, int fd, enum conn_from from, bool local, 
 	c->interest = EPOLLIN;
 	snprintf(c->peer, sizeof(c->peer), "%s", peer);
 	pthread_mutex_lock(&w->lock);
-	c->next = w->conns;
-	if (c->next)
-		c->next->prev = c;
-	w->conns = c;
-	w->nconns++;
+	conns_add(w, c);
 	c->stranger = stranger;
 	if (stranger)
 		crowded = atomic_fetch_add(&w->strangers, 1) >= strangers_max(donor);
 	atomic_fetch_add(&metrics.connections, 1);
 	/* From here on the worker may run and free it. */
 	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
-		w->conns = c->next;
-		if (c->next)
-			c->next->prev = NULL;
-		w->nconns--;
+		conns_remove(w, c);
 		atomic_fetch_sub(&metrics.connections, 1);
 		pthread_mutex_unlock(&w->lock);
 		free(c);
@@ -316,14 +359,16 @@ void worker_adopt(struct donor *donor, int fd, enum conn_from from, bool local, 
 	return;
 fail_close:
 	if (rdma)
-		rdma_peer_leave(rdma);
+		rdma_peer_leave_soon(rdma);
 	close(fd);
 }
 
-static int worker_start(struct donor *donor, struct worker *w)
+static int worker_start(struct donor *donor, struct worker *w, const char *name)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+	int r;
 
+	w->control = w == &donor->control;
 	w->donor = donor;
 	w->ready_tail = &w->ready;
 	pthread_mutex_init(&w->lock, NULL);
@@ -334,7 +379,10 @@ static int worker_start(struct donor *donor, struct worker *w)
 		return -errno;
 	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->wake_fd, &ev))
 		return -errno;
-	return -pthread_create(&w->thread, NULL, worker_main, w);
+	r = pthread_create(&w->thread, NULL, worker_main, w);
+	if (!r)
+		pthread_setname_np(w->thread, name);
+	return -r;
 }
 
 int workers_start(struct donor *donor, char *error, size_t size)
@@ -350,46 +398,49 @@ int workers_start(struct donor *donor, char *error, size_t size)
 		snprintf(error, size, "out of memory");
 		return -ENOMEM;
 	}
-	for (donor->nworkers = 0; donor->nworkers < n; donor->nworkers++) {
-		r = worker_start(donor, &donor->workers[donor->nworkers]);
-		if (r) {
-			snprintf(error, size,
-				 "cannot start a worker thread: %s; raise the limits on "
-				 "descriptors and processes (ulimit -n, -u)",
-				 strerror(-r));
-			return r;
-		}
-	}
-	return 0;
+	r = keeper_start(donor);
+	if (!r)
+		r = worker_start(donor, &donor->control, "control");
+	for (donor->nworkers = 0; !r && donor->nworkers < n; donor->nworkers += !r)
+		r = worker_start(donor, &donor->workers[donor->nworkers], "data");
+	if (r)
+		snprintf(error, size,
+			 "cannot start a worker thread: %s; raise the limits on "
+			 "descriptors and processes (ulimit -n, -u)",
+			 strerror(-r));
+	return r;
 }
 
 void workers_notify(struct donor *donor)
 {
-	for (unsigned i = 0; i < donor->nworkers; i++) {
-		atomic_store(&donor->workers[i].notices, true);
-		worker_wake(&donor->workers[i]);
-	}
+	atomic_store(&donor->control.notices, true);
+	worker_wake(&donor->control);
 }
 
+static void worker_stop(struct worker *w)
+{
+	atomic_store(&w->stop, true);
+	worker_wake(w);
+	pthread_join(w->thread, NULL);
+	while (w->conns) {
+		if (!w->conns->why)
+			w->conns->why = "the donor stops";
+		conn_close(w, w->conns);
+	}
+	worker_bury(w);
+	close(w->epoll_fd);
+	close(w->wake_fd);
+	free(w->scratch);
+	pthread_mutex_destroy(&w->lock);
+}
+
+/* The control worker first: it hands lanes to the others. */
 void workers_stop(struct donor *donor)
 {
-	for (unsigned i = 0; i < donor->nworkers; i++) {
-		struct worker *w = &donor->workers[i];
-
-		atomic_store(&w->stop, true);
-		worker_wake(w);
-		pthread_join(w->thread, NULL);
-		while (w->conns) {
-			if (!w->conns->why)
-				w->conns->why = "the donor stops";
-			conn_close(w, w->conns);
-		}
-		worker_bury(w);
-		close(w->epoll_fd);
-		close(w->wake_fd);
-		free(w->scratch);
-		pthread_mutex_destroy(&w->lock);
-	}
+	worker_stop(&donor->control);
+	for (unsigned i = 0; i < donor->nworkers; i++)
+		worker_stop(&donor->workers[i]);
+	keeper_stop();
 	free(donor->workers);
 	donor->workers = NULL;
 	donor->nworkers = 0;

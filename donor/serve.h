@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * serve.h - worker threads and listeners.
+ *
+ * The control worker has all connections but lanes. It moves no pages and waits for nothing that others do: by its answers
+ * clients judge whether the donor lives. The data workers have the lanes.
  */
 #ifndef DONOR_SERVE_H
 #define DONOR_SERVE_H
@@ -20,6 +23,7 @@ struct rdma_server;
 struct worker {
 	struct donor *donor;
 	pthread_t thread;
+	bool control;
 	int epoll_fd;
 	int wake_fd;
 	_Atomic bool stop;
@@ -27,11 +31,11 @@ struct worker {
 	uint64_t swept_ns;
 	uint64_t busy_ns; /* when there was work last */
 	struct conn *ready, **ready_tail;
-	struct conn *dead;    /* closed, freed at the end of the round */
-	uint8_t *scratch;     /* where unwanted payload goes */
-	pthread_mutex_t lock; /* conns, nconns, strangers: also changed by the accepting thread */
+	struct conn *dead; /* closed, freed at the end of the round */
+	uint8_t *scratch;  /* where unwanted payload goes */
+	pthread_mutex_t
+		lock; /* conns, strangers: also changed by the accepting thread and the control worker */
 	struct conn *conns;
-	unsigned nconns;
 	_Atomic unsigned strangers; /* came since the last sweep */
 };
 
@@ -50,9 +54,10 @@ struct donor {
 	struct sessions sessions;
 	unsigned conns_max;    /* the other descriptors are for slabs */
 	uint64_t full_said_ns; /* the accepting thread's */
-	struct worker *workers;
+	struct worker control;
+	struct worker *workers; /* for data */
 	unsigned nworkers;
-	_Atomic unsigned next_worker;
+	unsigned next_worker; /* the control worker's */
 	struct listener listeners[OPTIONS_LISTEN_MAX];
 	unsigned nlisteners;
 };
@@ -61,9 +66,9 @@ struct donor {
 
 int workers_start(struct donor *donor, char *error, size_t size);
 void workers_stop(struct donor *donor);
-/* Makes every worker look for notices. */
+/* Makes the control worker look for notices. */
 void workers_notify(struct donor *donor);
-/* Hands an accepted socket to a worker; closes it on failure. rdma: whose messages come by this socket, or NULL; with
+/* Hands an accepted socket to the control worker; closes it on failure. rdma: whose messages come by this socket, or NULL; with
  * a reference. */
 void worker_adopt(struct donor *donor, int fd, enum conn_from from, bool local, const char *peer,
 		  struct rdma_peer *rdma);

@@ -48,6 +48,6 @@ enum proto_status rdma_peer_attach(struct rdma_peer *peer, uint32_t number, stru
 /* Revokes the key; in the wake of it no access is under way any more. */
 void rdma_peer_detach(struct rdma_peer *peer, uint32_t number);
 /* The connection closes: revokes all keys and lets go of the peer. */
-void rdma_peer_leave(struct rdma_peer *peer);
+void rdma_peer_leave_soon(struct rdma_peer *peer);
 
 #endif

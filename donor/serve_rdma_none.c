@@ -53,6 +53,6 @@ void rdma_peer_detach(struct rdma_peer *peer, uint32_t number)
 {
 }
 
-void rdma_peer_leave(struct rdma_peer *peer)
+void rdma_peer_leave_soon(struct rdma_peer *peer)
 {
 }

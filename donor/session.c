@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #define SESSION_CONNS_MAX   256
 #define TICKETS_MAX         4096
 #define TICKETS_SESSION_MAX 64
+#define GRANT_WAIT_NS       500000000ull /* most, while the keeper gives slabs back */
 
 static void sentence_set(char *sentence, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -57,8 +59,10 @@ static bool token_make(uint8_t *token)
 static void slabs_drop(struct slab **slabs, uint32_t nslots, bool erase)
 {
 	for (uint32_t i = 0; i < nslots; i++)
-		if (slabs[i])
+		if (slabs[i]) {
 			slab_drop(slabs[i], erase);
+			keeper_progress();
+		}
 	free(slabs);
 }
 
@@ -207,11 +211,25 @@ void session_leave(struct session *session, struct conn *conn)
 	pthread_mutex_unlock(&session->lock);
 }
 
+static void session_depart(struct keeper_job *job)
+{
+	struct session *session =
+		(struct session *)((char *)job - offsetof(struct session, departure));
+
+	/* Not erased: a client that we dropped may still map its pages and must not see them
+	 * change. */
+	slabs_drop(session->gone, session->ngone, false);
+	report(session->broken ? REPORT_WARN : REPORT_INFO,
+	       "client %llu '%s' %s: %s; %u slabs back, %lluM written, %lluM read",
+	       (unsigned long long)session->id, session->name, session->broken ? "dropped" : "left",
+	       session->why, session->ngone_held,
+	       (unsigned long long)(atomic_load(&session->bytes_in) >> 20),
+	       (unsigned long long)(atomic_load(&session->bytes_out) >> 20));
+	session_put(session);
+}
+
 void session_end(struct sessions *sessions, struct session *session, const char *why, bool broken)
 {
-	struct slab **slabs;
-	uint32_t nslots, held;
-
 	pthread_mutex_lock(&session->lock);
 	if (session->ended) {
 		pthread_mutex_unlock(&session->lock);
@@ -219,9 +237,10 @@ void session_end(struct sessions *sessions, struct session *session, const char 
 	}
 	session->ended = true;
 	session->broken = broken;
-	slabs = session->slabs;
-	nslots = session->nslots;
-	held = session->held;
+	snprintf(session->why, sizeof(session->why), "%s", why);
+	session->gone = session->slabs;
+	session->ngone = session->nslots;
+	session->ngone_held = session->held;
 	session->slabs = NULL;
 	session->nslots = session->held = 0;
 	for (struct conn *c = session->conns; c; c = c->session_next)
@@ -238,17 +257,11 @@ void session_end(struct sessions *sessions, struct session *session, const char 
 	sessions->count--;
 	pthread_mutex_unlock(&sessions->lock);
 
-	/* Not erased: a client that we dropped may still map its pages and must not see them
-	 * change. */
-	slabs_drop(slabs, nslots, false);
 	atomic_fetch_sub(&metrics.clients, 1);
 	if (broken)
 		metrics_add(&metrics.clients_broken, 1);
-	report(broken ? REPORT_WARN : REPORT_INFO,
-	       "client %llu '%s' %s: %s; %u slabs back, %lluM written, %lluM read",
-	       (unsigned long long)session->id, session->name, broken ? "dropped" : "left", why,
-	       held, (unsigned long long)(atomic_load(&session->bytes_in) >> 20),
-	       (unsigned long long)(atomic_load(&session->bytes_out) >> 20));
+	atomic_fetch_add(&session->refs, 1);
+	keeper_do(&session->departure, session_depart);
 }
 
 static uint32_t session_held(struct session *session)
@@ -309,7 +322,7 @@ static enum proto_status grant_refuse(struct sessions *sessions, int code, char 
 enum proto_status session_grant(struct sessions *sessions, struct session *session, bool mapped,
 				uint32_t *ret_slab, char *sentence)
 {
-	uint64_t quota = atomic_load(&sessions->quota_bytes);
+	uint64_t quota = atomic_load(&sessions->quota_bytes), seen, until_ns;
 	struct slab *slab;
 	int r;
 
@@ -328,7 +341,11 @@ enum proto_status session_grant(struct sessions *sessions, struct session *sessi
 			     (unsigned long long)(quota >> 20));
 		return PROTO_QUOTA;
 	}
-	r = store_slab_new(sessions->store, mapped, &slab);
+	seen = keeper_seen();
+	until_ns = clock_ns() + GRANT_WAIT_NS;
+	do {
+		r = store_slab_new(sessions->store, mapped, &slab);
+	} while (r == -ENOSPC && keeper_wait(&seen, until_ns));
 	if (r)
 		return grant_refuse(sessions, r, sentence);
 	pthread_mutex_lock(&session->lock);

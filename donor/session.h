@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "donor/keeper.h"
 #include "donor/store.h"
 #include "libleap/proto.h"
 
@@ -43,6 +44,12 @@ struct session {
 	struct slab **slabs;
 	uint32_t nslots; /* of the table */
 	uint32_t held;   /* of these filled */
+
+	/* when it has ended */
+	struct keeper_job departure; /* with a reference */
+	char why[128];
+	struct slab **gone; /* the table */
+	uint32_t ngone, ngone_held;
 };
 
 struct ticket {
@@ -84,7 +91,8 @@ void session_put(struct session *session);
  * ended. */
 bool session_join(struct session *session, struct conn *conn);
 void session_leave(struct session *session, struct conn *conn);
-/* Ends it: slabs are free, all its connections are shut down. Logs who left. Idempotent. */
+/* Ends it: all its connections are shut down, nobody finds it or its slabs any more. The keeper frees these and logs who
+ * left. Idempotent. */
 void session_end(struct sessions *sessions, struct session *session, const char *why, bool broken);
 
 enum proto_status session_grant(struct sessions *sessions, struct session *session, bool mapped,

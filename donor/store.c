@@ -263,11 +263,8 @@ void store_sweep(struct store *store)
 	pthread_mutex_lock(&store->lock);
 	for (struct slab *s = store->kept; s; s = next) {
 		next = s->next;
-		if (!is_ours_alone(s)) {
-			if (atomic_load(&s->given_back))
-				slab_empty(s);
+		if (!is_ours_alone(s))
 			continue;
-		}
 		list_remove(&store->kept, s);
 		store->nkept--;
 		store->count--;
@@ -279,6 +276,38 @@ void store_sweep(struct store *store)
 		next = gone->next;
 		dispose(gone);
 	}
+}
+
+/* Off the list while it is worked on, so that nobody waits; it counts as kept all the time. */
+static struct slab *kept_take(struct store *store)
+{
+	struct slab *slab;
+
+	pthread_mutex_lock(&store->lock);
+	slab = store->kept;
+	while (slab && !atomic_load(&slab->given_back))
+		slab = slab->next;
+	if (slab)
+		list_remove(&store->kept, slab);
+	pthread_mutex_unlock(&store->lock);
+	return slab;
+}
+
+void store_empty_kept(struct store *store)
+{
+	struct slab *slab, *next, *done = NULL;
+
+	while ((slab = kept_take(store))) {
+		slab_empty(slab);
+		slab->next = done;
+		done = slab;
+	}
+	pthread_mutex_lock(&store->lock);
+	for (; done; done = next) {
+		next = done->next;
+		list_add(&store->kept, done);
+	}
+	pthread_mutex_unlock(&store->lock);
 }
 
 uint64_t store_kept_bytes(struct store *store)

@@ -69,6 +69,8 @@ int store_slab_new(struct store *store, bool mapped, struct slab **ret_slab);
 int slab_share(struct slab *slab, int *ret_fd);
 /* Frees what clients kept and have let go of since. */
 void store_sweep(struct store *store);
+/* Empties what they gave back and keep: they may have written it again. By one thread. */
+void store_empty_kept(struct store *store);
 /* Bytes that clients whose sessions have ended still have. */
 uint64_t store_kept_bytes(struct store *store);
 void slab_get(struct slab *slab);
