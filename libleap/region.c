@@ -327,11 +327,27 @@ unlock:
 	return err;
 }
 
+static int part_do_fork(struct leap_region *r, uintptr_t from, uintptr_t to)
+{
+	return sys_madvise((void *)from, to - from, MADV_DOFORK);
+}
+
+static int part_dont_fork(struct leap_region *r, uintptr_t from, uintptr_t to)
+{
+	return sys_madvise((void *)from, to - from, MADV_DONTFORK);
+}
+
+/* Of a reserved region only what is registered is kept from children: the rest is all there. Mappings of the program's own
+ * are left alone. */
 void region_inherit(struct leap_region *r, bool on)
 {
-	if (!r->reserved)
-		sys_madvise(r->addr, r->npages << LEAP_PAGE_SHIFT,
-			    on ? MADV_DOFORK : MADV_DONTFORK);
+	size_t pages = r->npages;
+
+	if (r->reserved)
+		pages = any_armed(r) ? stripes_in_use(r) * REGION_STRIPE_PAGES : 0;
+	if (pages > r->npages)
+		pages = r->npages;
+	region_each_part(r, 0, pages, on ? part_do_fork : part_dont_fork);
 }
 
 static int create(struct leap *leap, size_t bytes, bool reserved, struct leap_region **ret_region)

@@ -16,6 +16,8 @@ static int register_part(struct leap_region *r, uintptr_t from, uintptr_t to)
 	int err;
 
 	sys_madvise((void *)from, to - from, MADV_NOHUGEPAGE);
+	if (r->reserved) /* a child of a fork that nobody saw has no pager: it would read zeroes */
+		sys_madvise((void *)from, to - from, MADV_DONTFORK);
 	err = uffd_register(shard->uffd, (void *)from, to - from,
 			    !r->leap->can_move || r->leap->has_wp);
 	if (err)
