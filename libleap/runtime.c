@@ -160,6 +160,15 @@ bool runtime_owns_fd(const struct leap *leap, int fd)
 	return fd_is_owned(fd);
 }
 
+void runtime_withdraw(struct leap *leap)
+{
+	const struct stats_page *page = leap->page;
+
+	/* a child of vfork() shares its parent's memory, and ends with these figures in it */
+	if (page && page->pid == (uint64_t)syscall(SYS_getpid))
+		control_withdraw(leap);
+}
+
 void runtime_exit(struct leap *leap)
 {
 	recorder_flush(leap);

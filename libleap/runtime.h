@@ -80,6 +80,8 @@ void runtime_no_recycle(struct leap *leap);
 bool runtime_sees_pins(const struct leap *leap);
 /* How many threads the pager runs in this process. */
 unsigned runtime_threads(const struct leap *leap);
+/* The process ends here and now: removes what it published. Async-signal-safe. */
+void runtime_withdraw(struct leap *leap);
 /* At exit of the process: removes what it published, completes the trace. Nothing else; the kernel cleans up. */
 void runtime_exit(struct leap *leap);
 /* Descriptors that the program must not close: true if fd belongs to the pager. */

@@ -122,6 +122,20 @@ __attribute__((constructor(101))) static void preload_start(void)
 	mem_unmap(config, sizeof(*config));
 }
 
+/* Where no destructor runs: as a rule the end of a forked child. */
+EXPORT __attribute__((noreturn)) void _exit(int status)
+{
+	if (preload_ready())
+		runtime_withdraw(preload.leap);
+	for (;;)
+		syscall(SYS_exit_group, status);
+}
+
+EXPORT __attribute__((noreturn)) void _Exit(int status)
+{
+	_exit(status);
+}
+
 __attribute__((destructor)) static void preload_end(void)
 {
 	if (preload_ready())

@@ -196,6 +196,8 @@ EXPORT long syscall(long number, ...)
 	case SYS_fork:
 		return copy_process(number, &a);
 #endif
+	case SYS_exit_group:
+		_exit((int)a.v[0]);
 	case SYS_exit: /* of the only thread that the program has */
 		return kernel(threads_single() ? SYS_exit_group : SYS_exit, &a);
 	case SYS_clone:

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "libleap/error.h"
+#include "tools/rundir.h"
 #include "tools/check.h"
 #include "tools/flags.h"
 #include "tools/program.h"
@@ -148,6 +149,7 @@ int run_main(int argc, char **argv)
 		tool_warn("%s", program.warning);
 	if (run.check_only)
 		return 0;
+	rundir_sweep();
 	execvp(program.path, program.argv);
 	err = errno;
 	return tool_fail(err == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, "cannot run %s: %s",

@@ -17,6 +17,7 @@
 #include "libleap/error.h"
 #include "libleap/util/parse.h"
 #include "libleap/util/sys.h"
+#include "tools/rundir.h"
 #include "tools/flags.h"
 #include "tools/sample.h"
 #include "tools/tool.h"
@@ -109,27 +110,6 @@ static int watch_add(struct stat_view *view, long pid)
 	return 0;
 }
 
-/* The process of PID.stats; 0 for other files. */
-static long pid_of_file(const char *name)
-{
-	char *end;
-	long pid = *name >= '1' && *name <= '9' ? strtol(name, &end, 10) : 0;
-
-	return pid > 0 && pid <= INT32_MAX && !strcmp(end, ".stats") ? pid : 0;
-}
-
-/* What a process that was killed left behind. */
-static void sweep(int dir, long pid)
-{
-	static const char *const suffixes[] = {"stats", "ctl"};
-	char name[40];
-
-	for (unsigned i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		snprintf(name, sizeof(name), "%ld.%s", pid, suffixes[i]);
-		unlinkat(dir, name, 0);
-	}
-}
-
 /* Takes in the processes that have come. */
 static void scan(struct stat_view *view)
 {
@@ -137,15 +117,14 @@ static void scan(struct stat_view *view)
 	struct dirent *e;
 	DIR *dir;
 
+	rundir_sweep();
 	if (rundir_path(path, sizeof(path), 0))
 		return;
 	dir = opendir(path);
 	while (dir && (e = readdir(dir))) {
-		long pid = pid_of_file(e->d_name);
+		long pid = rundir_pid(e->d_name);
 
-		if (pid && kill((pid_t)pid, 0) && errno == ESRCH)
-			sweep(dirfd(dir), pid);
-		else if (pid && watch_add(view, pid))
+		if (pid && watch_add(view, pid))
 			break;
 	}
 	if (dir)

@@ -96,6 +96,24 @@ wait "$second" 2>/dev/null
 [ -e "$LEAP_RUN_DIR/$second.stats" ] || fail "no figures to be left"
 expect 1 'no process of this user' "$leap" stat --once
 [ ! -e "$LEAP_RUN_DIR/$second.stats" ] || fail "a dead process's figures stay"
+# children that end without the C library's end take their files along
+expect 0 '^done$' "$leap" run --local 16M /usr/bin/python3 -c '
+import os
+for how in range(6):
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+print("done")'
+left=$(find "$LEAP_RUN_DIR" -name '[0-9]*' | wc -l)
+[ "$left" = 0 ] || fail "$left files of processes that ended stay"
+# what another was killed over is swept by the next
+start "$leap" run --local 16M "$LEAP_TEST_BIN/hold" 32 1000
+until_true 20 test -e "$LEAP_RUN_DIR/$pid.stats" || fail "no figures"
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+expect 0 - "$leap" run --local 16M /bin/true
+[ ! -e "$LEAP_RUN_DIR/$pid.stats" ] || fail "a killed process's figures stay when another starts"
 # rubbish in the run directory is no process either
 head -c 5000 /dev/urandom >"$LEAP_RUN_DIR/$$.stats"
 expect 1 'no process of this user' "$leap" stat --once
