@@ -531,7 +531,7 @@ bool donors_ahead(struct leap *leap)
 	int err;
 
 	__atomic_store_n(&leap->grow_asked, false, __ATOMIC_RELEASE);
-	if (!leap->armed || leap->no_room || leap->slabs.free_groups >= DONORS_AHEAD_GROUPS ||
+	if (!leap->armed || leap->no_room || !slabs_short(&leap->slabs, DONORS_AHEAD_GROUPS) ||
 	    __atomic_load_n(&leap->held, __ATOMIC_RELAXED) <=
 		    budget_pages(leap) - 2 * budget_headroom(leap))
 		return false;

@@ -74,7 +74,7 @@ static void ensure_group(struct shard *shard, struct extent *e)
 		return;
 	group_drop(slabs, e->group);
 	e->group = group_take(slabs);
-	if (__atomic_load_n(&slabs->free_groups, __ATOMIC_RELAXED) < DONORS_AHEAD_GROUPS &&
+	if (slabs_short(slabs, DONORS_AHEAD_GROUPS) &&
 	    !__atomic_exchange_n(&shard->leap->grow_asked, true, __ATOMIC_ACQ_REL))
 		keeper_kick(shard->leap);
 }

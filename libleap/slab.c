@@ -270,6 +270,16 @@ static uint32_t group_take_from(struct slabs *slabs, uint32_t index)
 	return 0;
 }
 
+bool slabs_short(const struct slabs *slabs, uint32_t ahead)
+{
+	uint64_t free = __atomic_load_n(&slabs->free_slots, __ATOMIC_RELAXED);
+	uint64_t groups = __atomic_load_n(&slabs->free_groups, __ATOMIC_RELAXED);
+	uint64_t all = (uint64_t)__atomic_load_n(&slabs->live, __ATOMIC_RELAXED) * LEAP_SLAB_PAGES;
+	uint64_t split = free > groups * SLAB_GROUP_SLOTS ? free - groups * SLAB_GROUP_SLOTS : 0;
+
+	return groups < ahead && split <= all - free - slabs_kept(slabs);
+}
+
 uint32_t group_take(struct slabs *slabs)
 {
 	uint32_t group = 0;
@@ -317,29 +327,45 @@ bool group_writable(struct slabs *slabs, uint32_t group)
 	return slab && writable(slab) && !kept(slab, (group - 1) % SLAB_GROUPS);
 }
 
-/* One free slot of any writable slab that has groups in use; 0 when all are full. */
+/* One free slot of the slab, in a group from *group on, which becomes that group; 0 when there is none. */
+static uint32_t slot_take_from(struct slabs *slabs, uint32_t index, unsigned *group)
+{
+	struct slab *slab = slabs->table[index];
+
+	if (!slab || !writable(slab) || !free_slots(slab))
+		return 0;
+	for (; *group < SLAB_GROUPS; ++*group) {
+		unsigned g = *group, bit;
+
+		if (busy(slab, g) == ~0ull)
+			continue;
+		if (group_is_free(slab, g)) {
+			slab->free_groups--;
+			slabs->free_groups--;
+		}
+		bit = (unsigned)__builtin_ctzll(~busy(slab, g));
+		slab->used[g] |= 1ull << bit;
+		slab->used_slots++;
+		slabs->free_slots--;
+		return (uint32_t)(1 + index * LEAP_SLAB_PAGES + g * SLAB_GROUP_SLOTS + bit);
+	}
+	return 0;
+}
+
+/* One free slot of any writable slab, from where the last was found on; 0 when all are full. */
 static uint32_t slot_take_any(struct slabs *slabs)
 {
-	for (uint32_t i = 0; i < slabs->count; i++) {
-		struct slab *slab = slabs->table[i];
+	unsigned group = slabs->single_group;
 
-		if (!slab || !writable(slab) || !free_slots(slab))
+	for (uint32_t k = 0; k <= slabs->count && slabs->count; k++, group = 0) {
+		uint32_t index = (slabs->single + k) % slabs->count;
+		uint32_t slot = slot_take_from(slabs, index, &group);
+
+		if (!slot)
 			continue;
-		for (unsigned g = 0; g < SLAB_GROUPS; g++) {
-			unsigned bit;
-
-			if (busy(slab, g) == ~0ull)
-				continue;
-			if (group_is_free(slab, g)) {
-				slab->free_groups--;
-				slabs->free_groups--;
-			}
-			bit = (unsigned)__builtin_ctzll(~busy(slab, g));
-			slab->used[g] |= 1ull << bit;
-			slab->used_slots++;
-			slabs->free_slots--;
-			return (uint32_t)(1 + i * LEAP_SLAB_PAGES + g * SLAB_GROUP_SLOTS + bit);
-		}
+		slabs->single = index;
+		slabs->single_group = group;
+		return slot;
 	}
 	return 0;
 }

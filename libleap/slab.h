@@ -46,10 +46,12 @@ struct slab {
 
 struct slabs {
 	struct lock lock;
-	struct slab **table;  /* SLABS_MAX entries */
-	uint32_t count;       /* entries ever used */
-	uint32_t live;        /* slabs held */
-	uint32_t hint;        /* where the last group came from */
+	struct slab **table; /* SLABS_MAX entries */
+	uint32_t count;      /* entries ever used */
+	uint32_t live;       /* slabs held */
+	uint32_t hint;       /* where the last group came from */
+	uint32_t single;     /* slab that the last single slot came from, and its group */
+	unsigned single_group;
 	uint32_t free_groups; /* in slabs that may be written */
 	uint64_t free_slots;  /* likewise, in whole groups or not */
 	uint64_t kept_unused; /* what sharing costs now */
@@ -79,6 +81,10 @@ void slabs_thaw(struct slabs *slabs, struct donor *donor, uint32_t number);
 uint32_t slabs_of_donor(struct slabs *slabs, const struct donor *donor);
 /* Marks a donor's slabs unwritable (it is being removed) or writable again. */
 void slabs_set_frozen(struct slabs *slabs, const struct donor *donor, bool frozen);
+
+/* Should another slab be asked for, to keep `ahead` groups free? Not while more slots lie unused in groups that are not whole
+ * than are in use (which fork() and sparse memory bring about): single ones serve then. Without the lock: a guess. */
+bool slabs_short(const struct slabs *slabs, uint32_t ahead);
 
 /* A whole group for an extent: its number, or 0 when none is free. */
 uint32_t group_take(struct slabs *slabs);

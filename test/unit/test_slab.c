@@ -270,6 +270,40 @@ static void test_shared_given_back(void **state)
 	assert_int_equal(slabs.free_slots, 0);
 }
 
+/* Groups of which one slot each is in use are not a reason to ask donors for more: what is free in them serves. */
+static void test_sparse_groups(void **state)
+{
+	uint32_t slots[64], n = 0;
+	bool seen[LEAP_SLAB_PAGES] = {false};
+
+	assert_true(slabs_short(&slabs, SLAB_GROUPS));
+	assert_int_equal(slabs_add(&slabs, donor_a, 1), 0);
+	for (unsigned g = 0; g < SLAB_GROUPS; g++) {
+		uint32_t group = group_take(&slabs);
+
+		assert_int_not_equal(group, 0);
+		memset(slots, 0, sizeof(slots));
+		assert_true(slots_take(&slabs, group, 1ull << g % 64, slots) == 1ull << g % 64);
+		seen[slots[g % 64] - 1] = true;
+		if (g == 1) /* two slots in use, two groups split */
+			assert_false(slabs_short(&slabs, SLAB_GROUPS));
+	}
+	assert_int_equal(group_take(&slabs), 0);
+	while (slots[0] = 0, slots_take(&slabs, 0, 1, slots)) {
+		assert_false(seen[slots[0] - 1]);
+		seen[slots[0] - 1] = true;
+		n++;
+	}
+	assert_int_equal(n, LEAP_SLAB_PAGES - SLAB_GROUPS);
+	assert_true(slabs_short(&slabs, SLAB_GROUPS));
+	/* one that comes free is found wherever the last was */
+	slots[0] = 77;
+	slots_put(&slabs, slots, 1);
+	slots[0] = 0;
+	assert_true(slots_take(&slabs, 0, 1, slots) == 1);
+	assert_int_equal(slots[0], 77);
+}
+
 static void test_donor_gone(void **state)
 {
 	uint32_t group_a, slots[64] = {0}, cursor = 0, number;
@@ -515,6 +549,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_frozen, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_shared, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_shared_given_back, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_sparse_groups, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_donor_gone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unused_slabs, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
