@@ -12,6 +12,7 @@
 #include "libleap/prefetch/prefetch.h"
 #include "libleap/prefetch/replay.h"
 #include "libleap/trace.h"
+#include "libleap/util/clerk.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/sys.h"
 
@@ -48,21 +49,38 @@ static bool well_formed(struct file *f)
 	return true;
 }
 
-static int map_file(const char *path, struct file *ret_file)
+struct mapping {
+	const char *path;
+	struct file *file;
+	int err; /* of opening it */
+};
+
+static void do_map(void *arg)
 {
+	struct mapping *m = arg;
 	struct stat st;
 	int err = 0;
-	int fd = (int)sys_ret(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
+	int fd = (int)sys_ret(
+		syscall(SYS_openat, AT_FDCWD, m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 
+	m->err = fd < 0 ? fd : 0;
 	if (fd < 0)
-		return error_set(-fd, "option prefetch: cannot read the trace %s (error %d%s)",
-				 path, -fd, fd == -ENOENT ? ", no such file" : "");
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !st.st_size)
-		err = -EINVAL;
-	ret_file->bytes = (size_t)st.st_size;
-	ret_file->map =
-		err ? NULL : sys_mmap(NULL, ret_file->bytes, PROT_READ, MAP_PRIVATE, fd, 0, &err);
+		return;
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size) {
+		m->file->bytes = (size_t)st.st_size;
+		m->file->map = sys_mmap(NULL, m->file->bytes, PROT_READ, MAP_PRIVATE, fd, 0, &err);
+	}
 	sys_close(fd);
+}
+
+static int map_file(const char *path, struct file *ret_file)
+{
+	struct mapping m = {.path = path, .file = ret_file};
+
+	clerk_run(do_map, &m, NULL);
+	if (m.err)
+		return error_set(-m.err, "option prefetch: cannot read the trace %s (error %d%s)",
+				 path, -m.err, m.err == -ENOENT ? ", no such file" : "");
 	if (ret_file->map && well_formed(ret_file))
 		return 0;
 	if (ret_file->map)

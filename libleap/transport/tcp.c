@@ -281,6 +281,9 @@ static int tcp_lane_open(struct port *port, enum lane_kind kind, struct lane **r
 		lane->next->prev = lane;
 	port->lanes = lane;
 	lock_release(&port->lock);
+	if (!port->adopting)
+		spares_make(
+			port); /* now, while nobody is in the way, rather than with the next tick */
 	*ret_lane = lane;
 	return 0;
 }

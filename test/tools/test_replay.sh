@@ -55,4 +55,31 @@ checks=$((checks + 2))
 expect 0 '^ +none +replay$' "$leap" sim --model runtime --policy "none,replay:$work/none.lpt" "$work/none.lpt"
 expect 1 'below the minimum' "$leap" sim --policy majority --min-coverage 50 "$work/none.lpt"
 expect 0 '!' "$leap" sim --model runtime --policy "replay:$work/none.lpt" --min-coverage 50 "$work/none.lpt"
+
+# a policy that is changed in a running program opens its trace where the program does not see it: open() gives the lowest number
+cat >"$work/lowest.py" <<'EOF'
+import os
+import sys
+flag = sys.argv[1]
+first = os.open("/dev/null", os.O_RDONLY)
+os.close(first)
+other = rounds = 0
+while rounds % 1000 or os.path.exists(flag):
+    fd = os.open("/dev/null", os.O_RDONLY)
+    other += fd != first
+    os.close(fd)
+    rounds += 1
+print("other:", other)
+EOF
+touch "$work/on"
+start_donor --listen tcp://127.0.0.1:0 --memory 256M
+start "$leap" run --donor "$donor_uri" --local 32M -- "$python" "$work/lowest.py" "$work/on"
+until_true 20 "$leap" ctl "$pid" local || fail "the program did not start"
+for _ in $(seq 100); do
+	"$leap" ctl "$pid" prefetch="replay:$work/none.lpt" || fail "the policy was not taken"
+done
+rm "$work/on"
+wait "$pid"
+expect 0 '^other: 0$' cat "$work/program.out"
+stop "$donor_pid"
 summary

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* links: libleap/prefetch/ libleap/policy.c libleap/error.c libleap/util/fmt.c libleap/util/mem.c libleap/lock.c libleap/log.c */
+/* links: libleap/prefetch/ libleap/policy.c libleap/error.c libleap/util/fmt.c libleap/util/mem.c libleap/util/clerk.c libleap/util/fd.c libleap/lock.c libleap/log.c */
 /* Policy replay, and the reading of the trace that it replays. */
 #include <errno.h>
 #include <setjmp.h>
