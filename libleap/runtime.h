@@ -72,7 +72,7 @@ int region_page_held(const struct leap_region *region, const void *addr);
 int runtime_fork_prepare(struct leap *leap);
 void runtime_fork_parent(struct leap *leap);
 /* -errno, with the sentence written: the child must not go on. */
-int runtime_fork_child(struct leap *leap);
+int runtime_fork_child(struct leap *leap) __attribute__((warn_unused_result));
 
 /* Frames may be referenced behind our back (vmsplice, MSG_ZEROCOPY): never reuse frames from now on. */
 void runtime_no_recycle(struct leap *leap);

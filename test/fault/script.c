@@ -274,7 +274,8 @@ static void step_fork(void)
 		return;
 	pid = fork();
 	if (!pid) {
-		runtime_fork_child(leap);
+		if (runtime_fork_child(leap))
+			_exit(127); /* its signals are blocked, and nobody serves its pages */
 		alarm(30);
 		out->step = "fork, child";
 		check(&home, 0, PAGES, 1);

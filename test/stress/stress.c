@@ -173,7 +173,8 @@ static void child_main(struct worker *me)
 {
 	volatile unsigned i;
 
-	runtime_fork_child(leap);
+	if (runtime_fork_child(leap))
+		_exit(127);
 	stop = 0;
 	alarm(60);
 	check_all("a forked child");
