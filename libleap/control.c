@@ -254,15 +254,23 @@ static int move_off(struct leap_region *r, size_t first, size_t n, void *arg)
 
 	for (size_t at = first; at < first + n; at++) {
 		struct shard *shard = region_shard(r, at);
-		int err;
 
 		while (on_donor(leap, shard, &r->pages[at], arg)) {
+			bool kept, done = false;
+			int err;
+
 			if (__atomic_load_n(&r->dying, __ATOMIC_ACQUIRE))
 				return 0;
+			/* where no other donor has room it would be the first to go, to where it was */
+			kept = region_keep(r, at, 1);
 			err = region_bring_home(r, at, 1);
+			if (!err)
+				done = give_up_slot(leap, shard, &r->pages[at], arg);
+			if (kept)
+				region_unpin_pages(r, at, 1);
 			if (err)
 				return err;
-			if (give_up_slot(leap, shard, &r->pages[at], arg))
+			if (done)
 				break;
 			evictor_kick(leap);
 		}
