@@ -79,7 +79,7 @@ const struct config_option config_table[] = {
 	  "threads by whose faults nothing is prefetched; NAME may end in '*'",
 	  "", CONFIG_TEXT, false, AT(exclude_threads), 0, 0, NULL },
 	{ "frontend", "KIND",
-	  "how faults are heard: busy polls, block sleeps, inline uses SIGBUS; auto measures",
+	  "how faults are heard: busy polls, block sleeps, inline uses SIGBUS (not for leap run); auto measures",
 	  "auto", CONFIG_ENUM, false, AT(frontend), 0, 0, "auto|busy|block|inline" },
 	{ "anchor", "WHEN",
 	  "keep a thread that does little but fault on one CPU; auto: on under leap run",
@@ -487,6 +487,16 @@ int config_from_env(struct config *config)
 			return error_prefix(err, name);
 	}
 	return 0;
+}
+
+int config_check_program(const struct config *config)
+{
+	if (config->frontend != FRONTEND_INLINE)
+		return 0;
+	return error_set(EINVAL,
+			 "front end inline is for programs that use the library: a system call on "
+			 "memory that is not local would fail with EFAULT here; use frontend=auto, "
+			 "block or busy");
 }
 
 int config_check(const struct config *config)

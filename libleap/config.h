@@ -115,6 +115,8 @@ int config_get(const struct config *config, const char *name, char *buf, size_t 
 int config_from_env(struct config *config);
 /* Checks what single values cannot show (history_split <= history_size, ...). */
 int config_check(const struct config *config);
+/* May an unmodified program run with these? -EINVAL with the sentence. */
+int config_check_program(const struct config *config);
 /* Can the local limit hold where the process may have so much memory? An eighth of that is for what is not managed. -ERANGE. */
 int config_check_memory(const struct config *config, const struct cgroup_memory *memory);
 /* "LEAP_NAME" of an option into buf. */

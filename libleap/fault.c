@@ -228,9 +228,10 @@ static void refuse(struct shard *shard, struct batch *batch, const struct fault 
 	size_t index = region ? region_page_index(region, fault->addr) : 0;
 
 	if (region && page_state(&region->pages[index]) == PAGE_ABSENT)
-		page_lost(shard, region, index,
-			  "all donors are full and the local limit is exceeded by its ceiling "
-			  "(add a donor, or raise local or ceiling)");
+		page_lost(
+			shard, region, index,
+			"it is new, no donor takes more pages, and the local limit is exceeded by "
+			"its ceiling (add a donor, or raise local or ceiling)");
 	else
 		fault_one(shard, batch, fault);
 }

@@ -181,11 +181,19 @@ __asm__(".text\n"
  * A program that replaces this one inherits the affinity, too. Nothing may be counted here: a child of vfork() has the
  * memory of its parent.
  */
-#define GOING(call)                \
-	do {                       \
-		affinity_let_go(); \
-		return (call);     \
+#define GOING(call)            \
+	do {                   \
+		going();       \
+		return (call); \
 	} while (0)
+
+/* A child made to execute something has published its figures, which nobody would remove. */
+static void going(void)
+{
+	affinity_let_go();
+	if (fork_is_child())
+		runtime_withdraw(preload.leap);
+}
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {

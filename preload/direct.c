@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -162,6 +163,34 @@ EXPORT int openat(int dir, const char *path, int flags, ...)
 EXPORT int openat64(int dir, const char *path, int flags, ...)
 {
 	return do_openat(dir, path, flags, MODE(flags, flags));
+}
+
+/* The C library opens these by itself. */
+#define TEMPORARY(name, flags, ...)                                                      \
+	do {                                                                             \
+		__typeof__(&(name)) call = (__typeof__(&(name)))dlsym(RTLD_NEXT, #name); \
+                                                                                         \
+		return opened(call(__VA_ARGS__, strip(flags)), flags);                   \
+	} while (0)
+
+EXPORT int mkostemp(char *path, int flags)
+{
+	TEMPORARY(mkostemp, flags, path);
+}
+
+EXPORT int mkostemp64(char *path, int flags)
+{
+	TEMPORARY(mkostemp64, flags, path);
+}
+
+EXPORT int mkostemps(char *path, int suffix, int flags)
+{
+	TEMPORARY(mkostemps, flags, path, suffix);
+}
+
+EXPORT int mkostemps64(char *path, int suffix, int flags)
+{
+	TEMPORARY(mkostemps64, flags, path, suffix);
 }
 
 /* What these become in programs built with _FORTIFY_SOURCE. */

@@ -152,6 +152,13 @@ static void child_marks(void)
 		region_discard(preload.region, part, (size_t)(at - part));
 }
 
+static bool child;
+
+bool fork_is_child(void)
+{
+	return child;
+}
+
 /* handlers: they follow. */
 static void fork_child(bool handlers)
 {
@@ -172,6 +179,7 @@ static void fork_child(bool handlers)
 	child_marks();
 	lock_app_leave(&forking.saved);
 	forking.begun = false;
+	child = true;
 	say(SERVED, 0);
 	drop_word();
 }

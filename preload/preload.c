@@ -81,6 +81,8 @@ static int start(struct config *config)
 	    config->anchor == ANCHOR_AUTO) /* affinity.c calls anchor_hold() where it must */
 		config->anchor = ANCHOR_ON;
 	if (!err)
+		err = config_check_program(config);
+	if (!err)
 		err = open_log(config);
 	if (!err)
 		err = runtime_open(config, &preload.leap);

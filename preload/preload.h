@@ -65,6 +65,8 @@ void fork_resolve(void);
  * is gone then.
  */
 int fork_begin(void);
+/* Is this process the child of a fork that was served? */
+bool fork_is_child(void);
 pid_t fork_end(pid_t pid);
 /* A child with a copy of the memory that shares what it may not: true, with errno and a sentence. */
 bool fork_refuses(uint64_t flags);

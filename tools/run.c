@@ -116,6 +116,8 @@ static int check_all(const struct config *config)
 	int err = check_options(config);
 
 	if (!err)
+		err = config_check_program(config);
+	if (!err)
 		err = check_userfaultfd(config);
 	if (!err)
 		err = check_limits(config);

@@ -54,6 +54,17 @@ static void by_each_way(const char *path)
 	if (fd >= 0)
 		check("openat2", fd);
 	show("openat2 of nothing", syscall(SYS_openat2, AT_FDCWD, path, NULL, sizeof(how)));
+	for (int how_many = 0; how_many < 4; how_many++) {
+		char name[] = "direct-XXXXXX.tmp", plain[] = "direct-XXXXXX";
+		char *temporary = how_many < 2 ? plain : name;
+
+		fd = how_many == 0   ? mkostemp(plain, O_DIRECT)
+		     : how_many == 1 ? mkostemp64(plain, O_DIRECT)
+		     : how_many == 2 ? mkostemps(name, 4, O_DIRECT)
+				     : mkostemps64(name, 4, O_DIRECT);
+		unlink(temporary);
+		check("a temporary file", fd);
+	}
 	fd = open(path, O_RDONLY);
 	CHECK(!fcntl(fd, F_SETFL, O_DIRECT));
 	check("fcntl", fd);

@@ -159,4 +159,6 @@ done
 [ ! -e "$work/started" ] || fail "a program was started all the same"
 run 0 - "${program[@]}"
 [ -e "$work/started" ] || fail "the program was not started"
+expect 125 'front end inline is for programs that use the library' "$leap" run --frontend inline /bin/true
+expect 125 'front end inline is for programs that use the library' env LEAP_FRONTEND=inline LD_PRELOAD="$LEAP_BIN/../lib/libleap_preload.so" /bin/true
 summary
