@@ -28,6 +28,7 @@
 #include "libleap/stack.h"
 #include "libleap/uffd/anchor.h"
 #include "libleap/uffd/uffd.h"
+#include "libleap/uffd/pinned.h"
 #include "libleap/util/clerk.h"
 #include "libleap/util/mem.h"
 #include "libleap/util/proc.h"
@@ -270,6 +271,7 @@ int runtime_fork_child(struct leap *leap)
 	anchor_forked();
 	stats_scratch_reset();
 	proc_forked();
+	pinned_forked();
 	clerk_forked();
 	log_writer_forked();
 	leap->forked = true;

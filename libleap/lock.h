@@ -40,6 +40,7 @@ enum lock_rank {
 	LOCK_RANK_TRANSPORT, /* inside a transport */
 	LOCK_RANK_STORE,     /* loop store */
 	LOCK_RANK_CLERK,     /* util/clerk.c */
+	LOCK_RANK_PINNED,    /* uffd/pinned.c */
 	LOCK_RANK_MEM,       /* mem.c */
 	LOCK_RANK_ANCHOR,    /* uffd/anchor.c */
 };

@@ -14,6 +14,7 @@
 #include "libleap/error.h"
 #include "libleap/log.h"
 #include "libleap/transport/rdma_conn.h"
+#include "libleap/uffd/pinned.h"
 #include "libleap/util/fd.h"
 #include "libleap/util/sys.h"
 
@@ -217,17 +218,11 @@ static int link_modify(struct rdma_link *link, enum ibv_qp_state state, uint32_t
 	return -RDMA(ibv_modify_qp)(link->qp, &attr, mask);
 }
 
-static int link_queues(struct rdma_link *link, struct port *port, uint32_t sends, uint32_t recvs)
+static int create_queues(struct rdma_link *link, struct port *port, uint32_t sends, uint32_t recvs)
 {
 	struct ibv_qp_init_attr init = {.qp_type = IBV_QPT_RC, .sq_sig_all = 0};
 	struct ibv_context *verbs = port->device.verbs;
-	int r;
 
-	link->comp = RDMA(ibv_create_comp_channel)(verbs);
-	if (!link->comp)
-		return call_failed("ibv_create_comp_channel", port->text);
-	link->comp->fd = fd_own(link->comp->fd);
-	fd_nonblock(link->comp->fd);
 	link->cq = RDMA(ibv_create_cq)(verbs, (int)(sends + recvs) + 1, link, link->comp, 0);
 	if (!link->cq)
 		return call_failed("ibv_create_cq", port->text);
@@ -240,6 +235,24 @@ static int link_queues(struct rdma_link *link, struct port *port, uint32_t sends
 	if (!link->qp)
 		return call_failed("ibv_create_qp", port->text);
 	link->inline_max = init.cap.max_inline_data;
+	return 0;
+}
+
+static int link_queues(struct rdma_link *link, struct port *port, uint32_t sends, uint32_t recvs)
+{
+	long before;
+	int r;
+
+	link->comp = RDMA(ibv_create_comp_channel)(port->device.verbs);
+	if (!link->comp)
+		return call_failed("ibv_create_comp_channel", port->text);
+	link->comp->fd = fd_own(link->comp->fd);
+	fd_nonblock(link->comp->fd);
+	before = pinned_own_begin();
+	r = create_queues(link, port, sends, recvs);
+	link->pinned = pinned_own_end_counted(before);
+	if (r)
+		return r;
 	r = link_modify(link, IBV_QPS_INIT, 0);
 	if (r) {
 		errno = -r;
@@ -320,14 +333,16 @@ static void drain_completions(struct rdma_link *link)
 
 void rdma_link_close(struct rdma_link *link)
 {
-	if (link->qp) {
+	if (link->qp)
 		RDMA(rdma_disconnect)(link->id);
+	pinned_own_begin();
+	if (link->qp)
 		RDMA(ibv_destroy_qp)(link->qp);
-	}
 	if (link->cq) {
 		drain_completions(link);
 		RDMA(ibv_destroy_cq)(link->cq);
 	}
+	pinned_own_end(-link->pinned);
 	if (link->comp) {
 		fd_disown(link->comp->fd);
 		RDMA(ibv_destroy_comp_channel)(link->comp);

@@ -53,6 +53,7 @@ struct rdma_link {
 	struct ibv_qp *qp;
 	uint32_t reads_max;  /* agreed on */
 	uint32_t inline_max; /* bytes that a SEND can carry itself */
+	long pinned;         /* pages of the queues, of devices that have them in our memory */
 };
 
 /* Registered memory that a fork() does not share. */

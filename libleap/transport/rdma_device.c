@@ -10,6 +10,7 @@
 #include "libleap/error.h"
 #include "libleap/log.h"
 #include "libleap/transport/rdma_conn.h"
+#include "libleap/uffd/pinned.h"
 #include "libleap/util/fd.h"
 #include "libleap/util/fmt.h"
 #include "libleap/util/sys.h"
@@ -177,11 +178,13 @@ int rdma_memory_open(struct rdma_memory *memory, struct port *port, size_t bytes
 	memory->bytes = bytes;
 	if (!memory->base)
 		return error_set(ENOMEM, "donor %s: no memory for RDMA buffers", port->text);
+	pinned_own_begin();
 	/* (name)(): not the macro of verbs.h, which asks for more symbols */
 	memory->mr =
 		(rdma_lib.ibv_reg_mr)(port->device.pd, memory->base, bytes, IBV_ACCESS_LOCAL_WRITE);
+	code = errno ? errno : ENOMEM;
+	pinned_own_end(memory->mr ? (long)(bytes >> LEAP_PAGE_SHIFT) : 0);
 	if (!memory->mr) {
-		code = errno ? errno : ENOMEM;
 		sys_munmap(memory->base, bytes);
 		memory->base = NULL;
 		return memory_refused(port, bytes, code);
@@ -194,7 +197,9 @@ void rdma_memory_close(struct rdma_memory *memory, struct port *port)
 {
 	if (!memory->base)
 		return;
+	pinned_own_begin();
 	RDMA(ibv_dereg_mr)(memory->mr);
+	pinned_own_end(-(long)(memory->bytes >> LEAP_PAGE_SHIFT));
 	sys_munmap(memory->base, memory->bytes);
 	atomic_fetch_sub(&port->registered_bytes, memory->bytes);
 	memory->base = NULL;

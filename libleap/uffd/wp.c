@@ -13,6 +13,7 @@
 #include "libleap/session.h"
 #include "libleap/uffd/content.h"
 #include "libleap/uffd/mover.h"
+#include "libleap/uffd/pinned.h"
 #include "libleap/uffd/uffd.h"
 
 /* The kernel copies for us: memory that the program made unreadable gives an error, not a signal. */
@@ -73,40 +74,48 @@ static void drop_frames(struct shard *shard, uint32_t slot, uint64_t mask)
 		limbo_drop(limbo_frame(&shard->limbo, slot, bit), n);
 }
 
-/* One run of neighbouring claimed pages. */
+/* Which pages are protected, of those of mask. */
+static uint64_t protect(struct shard *shard, struct extent *e, uint64_t mask, bool on)
+{
+	unsigned bit = 0, n;
+	uint64_t done = 0;
+
+	for (; (n = mask_run(mask, &bit)); bit += n)
+		if (!uffd_wp(shard->uffd, extent_addr(e) + ((size_t)bit << LEAP_PAGE_SHIFT),
+			     (size_t)n << LEAP_PAGE_SHIFT, on, !on))
+			done |= mask_range(bit, n);
+	return done;
+}
+
+/* One run of neighbouring pages, protected and not pinned. */
 static uint64_t out_run(struct shard *shard, struct extent *e, uint32_t slot, unsigned first,
 			unsigned n, uint64_t *gone)
 {
 	char *addr = extent_addr(e) + ((size_t)first << LEAP_PAGE_SHIFT);
-	size_t len = (size_t)n << LEAP_PAGE_SHIFT;
 	uint64_t copied, missing, dropped = 0;
 	unsigned bit = 0, k;
 
-	if (uffd_wp(shard->uffd, addr, len, true, false))
-		return 0;
 	missing = find_gone(shard, addr, first, n);
 	*gone |= missing;
 	copied = copy_run(shard, e, slot, mask_range(first, n) & ~missing);
 	for (; (k = mask_run(copied, &bit)); bit += k)
 		dropped |= drop_run(e, bit, k);
 	drop_frames(shard, slot, copied & ~dropped);
-	if (dropped != mask_range(first, n))
-		uffd_wp(shard->uffd, addr, len, false, true);
 	return dropped;
 }
 
 static uint64_t wp_out(struct shard *shard, struct extent *e, uint32_t slot, uint64_t mask,
 		       uint64_t keep, uint64_t *ret_gone)
 {
-	uint64_t out = 0;
+	uint64_t ready = protect(shard, e, mask, true), held, out = 0;
 	unsigned bit = 0, n;
 
 	(void)keep;
 	*ret_gone = 0;
-	while ((n = mask_run(mask, &bit))) {
+	held = ready ? pinned_pages(extent_addr(e), ready) : 0;
+	for (; (n = mask_run(ready & ~held, &bit)); bit += n)
 		out |= out_run(shard, e, slot, bit, n, ret_gone);
-		bit += n;
-	}
+	protect(shard, e, ready & ~out, false);
 	return out;
 }
 

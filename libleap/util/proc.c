@@ -10,11 +10,11 @@
 
 static const char *const paths[PROC_FILES] = {
 	[PROC_PAGEMAP] = "self/pagemap", [PROC_MAPS] = "self/maps", [PROC_COMM] = "self/comm",
-	[PROC_MEMINFO] = "meminfo",      [PROC_STAT] = "self/stat",
+	[PROC_MEMINFO] = "meminfo",      [PROC_STAT] = "self/stat", [PROC_STATUS] = "self/status",
 };
 
 /* A descriptor, or the -errno of its opening. The directory is for a child that changed its root. */
-static int files[PROC_FILES] = {-EBADF, -EBADF, -EBADF, -EBADF, -EBADF}, dir = -EBADF;
+static int files[PROC_FILES] = {-EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF}, dir = -EBADF;
 static unsigned users;
 
 static int open_at(int at, const char *path, int flags)
@@ -63,6 +63,11 @@ void proc_forked(void)
 int proc_fd(enum proc_file file)
 {
 	return __atomic_load_n(&files[file], __ATOMIC_RELAXED);
+}
+
+int proc_dir(void)
+{
+	return dir;
 }
 
 long proc_read(enum proc_file file, void *buf, size_t size, off_t at)

@@ -9,7 +9,15 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum proc_file { PROC_PAGEMAP, PROC_MAPS, PROC_COMM, PROC_MEMINFO, PROC_STAT, PROC_FILES };
+enum proc_file {
+	PROC_PAGEMAP,
+	PROC_MAPS,
+	PROC_COMM,
+	PROC_MEMINFO,
+	PROC_STAT,
+	PROC_STATUS,
+	PROC_FILES
+};
 
 /* Opens them for this process; counted, closed by the last proc_close(). What cannot be opened (no /proc) answers -errno
  * later. */
@@ -19,6 +27,8 @@ void proc_close(void);
 void proc_forked(void);
 /* The descriptor, for ioctl(); -errno where there is none. */
 int proc_fd(enum proc_file file);
+/* Of /proc itself, to open what lies below (by the clerk); -errno where there is none. */
+int proc_dir(void);
 /* Bytes read from offset at on, or -errno. */
 long proc_read(enum proc_file file, void *buf, size_t size, off_t at);
 /* How many threads there are, the main thread counted, if that one has ended; its status, as wait() gives it. 0 while it

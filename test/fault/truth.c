@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * truth.c - what a call did to a page is asked of the kernel: calls that say less, or something else, than they did; pages
- * that are dropped, mapped or pinned by the program itself; page migration going on.
+ * that are dropped or mapped by the program itself; page migration going on.
  *
  * usage: truth [CASE...]
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/io_uring.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -17,7 +16,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "libleap/fetch.h"
@@ -291,126 +289,6 @@ static void case_mapped(void)
 	MUST(leap_close(leap));
 }
 
-/* --- memory that the kernel writes ------------------------------------------------------------------------------ */
-
-struct ring {
-	int fd;
-	struct io_uring_params params;
-	char *sq, *cq;
-	struct io_uring_sqe *sqes;
-};
-
-static bool ring_open(struct ring *r)
-{
-	memset(r, 0, sizeof(*r));
-	r->fd = (int)syscall(SYS_io_uring_setup, 8, &r->params);
-	if (r->fd < 0)
-		return false;
-	r->sq = mmap(NULL, r->params.sq_off.array + r->params.sq_entries * 4,
-		     PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
-	r->cq = mmap(NULL, r->params.cq_off.cqes + r->params.cq_entries * 16,
-		     PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_CQ_RING);
-	r->sqes = mmap(NULL, r->params.sq_entries * 64, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
-		       IORING_OFF_SQES);
-	return true;
-}
-
-/* Reads into the ring's fixed buffer. */
-static int ring_read(struct ring *r, int fd, void *buf, unsigned len)
-{
-	unsigned *tail = (unsigned *)(r->sq + r->params.sq_off.tail);
-	unsigned *mask = (unsigned *)(r->sq + r->params.sq_off.ring_mask);
-	unsigned *array = (unsigned *)(r->sq + r->params.sq_off.array);
-	unsigned *head = (unsigned *)(r->cq + r->params.cq_off.head);
-	unsigned *cq_mask = (unsigned *)(r->cq + r->params.cq_off.ring_mask);
-	struct io_uring_cqe *cqes = (struct io_uring_cqe *)(r->cq + r->params.cq_off.cqes);
-	unsigned at = *tail & *mask;
-	int result;
-
-	r->sqes[at] = (struct io_uring_sqe){
-		.opcode = IORING_OP_READ_FIXED,
-		.fd = fd,
-		.addr = (uintptr_t)buf,
-		.len = len,
-	};
-	array[at] = at;
-	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-	syscall(SYS_io_uring_enter, r->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
-	result = cqes[*head & *cq_mask].res;
-	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
-	return result;
-}
-
-/* A pinned page does not leave, although its extent lies in several mappings. */
-static void pinned(void (*split)(void))
-{
-	char name[] = "/tmp/leap-truth-XXXXXX", *buf;
-	struct iovec iov;
-	struct ring ring;
-	int fd = mkstemp(name);
-
-	unlink(name);
-	start("local=8M mover=move prefetch=none");
-	make(8192);
-	fill(0, 8192, 1);
-	check(128, 64, 1);
-	buf = base + 136 * PAGE;
-	if (!ring_open(&ring)) {
-		printf("pinned: io_uring is not allowed here\n");
-		return;
-	}
-	iov = (struct iovec){buf, 4 * PAGE};
-	if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS, &iov, 1))
-		FAIL("IORING_REGISTER_BUFFERS: %s", strerror(errno));
-	split();
-	MUST(leap_evict(leap, base, 8192 * PAGE));
-	if (page_state(&region->pages[200]) == PAGE_LOCAL)
-		FAIL("nothing was evicted");
-	for (size_t p = 136; p < 140; p++)
-		for (unsigned i = 0; i < PAGE / 8; i++) {
-			uint64_t w = word_of(p, 2, i);
-
-			if (write(fd, &w, sizeof(w)) != sizeof(w))
-				FAIL("write: %s", strerror(errno));
-		}
-	if (ring_read(&ring, fd, buf, 4 * PAGE) != 4 * (int)PAGE)
-		FAIL("the fixed read failed");
-	check(136, 4, 2);
-	check(0, 136, 1);
-	MUST(leap_close(leap));
-}
-
-static void split_none(void)
-{
-}
-
-static void split_guard(void)
-{
-	if (mprotect(base + 168 * PAGE, PAGE, PROT_NONE))
-		FAIL("mprotect: %s", strerror(errno));
-}
-
-static void split_locked(void)
-{
-	if (mlock(base + 130 * PAGE, 2 * PAGE))
-		FAIL("mlock: %s", strerror(errno));
-}
-
-static void case_pinned(void)
-{
-	pinned(split_none);
-}
-
-static void case_pinned_guard(void)
-{
-	pinned(split_guard);
-}
-
-static void case_pinned_locked(void)
-{
-	pinned(split_locked);
-}
-
 /* --- migration -------------------------------------------------------------------------------------------------- */
 
 static volatile int stop;
@@ -454,9 +332,6 @@ static const struct fault_case cases[] = {
 	{"dropped_wp", case_dropped_wp},
 	{"dropped_async", case_dropped_async},
 	{"mapped", case_mapped},
-	{"pinned", case_pinned},
-	{"pinned_guard", case_pinned_guard},
-	{"pinned_locked", case_pinned_locked},
 	{"migration", case_migration},
 	{NULL, NULL},
 };
