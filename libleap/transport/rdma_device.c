@@ -170,6 +170,11 @@ static void *memory_map(size_t bytes, int node)
 	return base;
 }
 
+static long pages_of(size_t bytes)
+{
+	return (long)((bytes + LEAP_PAGE_MASK) >> LEAP_PAGE_SHIFT);
+}
+
 int rdma_memory_open(struct rdma_memory *memory, struct port *port, size_t bytes)
 {
 	int code;
@@ -183,7 +188,7 @@ int rdma_memory_open(struct rdma_memory *memory, struct port *port, size_t bytes
 	memory->mr =
 		(rdma_lib.ibv_reg_mr)(port->device.pd, memory->base, bytes, IBV_ACCESS_LOCAL_WRITE);
 	code = errno ? errno : ENOMEM;
-	pinned_own_end(memory->mr ? (long)(bytes >> LEAP_PAGE_SHIFT) : 0);
+	pinned_own_end(memory->mr ? pages_of(bytes) : 0);
 	if (!memory->mr) {
 		sys_munmap(memory->base, bytes);
 		memory->base = NULL;
@@ -199,7 +204,7 @@ void rdma_memory_close(struct rdma_memory *memory, struct port *port)
 		return;
 	pinned_own_begin();
 	RDMA(ibv_dereg_mr)(memory->mr);
-	pinned_own_end(-(long)(memory->bytes >> LEAP_PAGE_SHIFT));
+	pinned_own_end(-pages_of(memory->bytes));
 	sys_munmap(memory->base, memory->bytes);
 	atomic_fetch_sub(&port->registered_bytes, memory->bytes);
 	memory->base = NULL;

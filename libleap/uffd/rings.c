@@ -21,6 +21,7 @@
 
 #define TRIES      16
 #define HUGE_BYTES ((uintptr_t)2 << 20)
+#define RESTS      10 /* looked at one by one */
 #define RING_LINK  "anon_inode:[io_uring]"
 
 struct look {
@@ -266,34 +267,72 @@ int rings_look(struct rings *rings, long (*count)(void))
 	return err;
 }
 
-/* Pages of the buffers, each range widened to a multiple of align. */
-static long count_pages(const struct rings *rings, uintptr_t align)
+static long count_pages(const struct ranges *set)
 {
-	uintptr_t behind = 0, bytes = 0;
+	uintptr_t bytes = 0;
 
-	for (size_t i = 0; i < rings->buffers.count; i++) {
-		uintptr_t start = rings->buffers.list[i].start & ~(align - 1);
-		uintptr_t end = (rings->buffers.list[i].end + align - 1) & ~(align - 1);
-
-		if (start < behind)
-			start = behind;
-		if (end > start)
-			bytes += end - start;
-		behind = end;
-	}
+	for (size_t i = 0; i < set->count; i++)
+		bytes += set->list[i].end - set->list[i].start;
 	return (long)(bytes >> LEAP_PAGE_SHIFT);
 }
 
-/* The kernel counts a huge page that a buffer has a part of as a whole. Where nothing else is open that may pin, what is
- * more than the buffers is taken for that. */
+/* Huge pages' places that the buffers have a part of: of each, how many pages are not theirs. All of them in *ret_sum. */
+static unsigned find_rests(const struct ranges *set, long *rest, long *ret_sum)
+{
+	uintptr_t block = 0, inside = 0;
+	unsigned n = 0;
+
+	*ret_sum = 0;
+	for (size_t i = 0; i <= set->count; i++) {
+		uintptr_t at = i < set->count ? set->list[i].start : UINTPTR_MAX;
+		uintptr_t end = i < set->count ? set->list[i].end : UINTPTR_MAX;
+
+		do {
+			uintptr_t here = at & ~(HUGE_BYTES - 1), to = here + HUGE_BYTES;
+
+			if (here != block && inside && inside < HUGE_BYTES) {
+				long pages = (long)((HUGE_BYTES - inside) >> LEAP_PAGE_SHIFT);
+
+				*ret_sum += pages;
+				if (n < RESTS)
+					rest[n] = pages;
+				n++;
+			}
+			inside = here == block ? inside : 0;
+			block = here;
+			if (i == set->count)
+				break;
+			inside += (to < end ? to : end) - at;
+			at = to;
+		} while (at < end);
+	}
+	return n;
+}
+
+/* Is the number of pages what some of those huge pages, or all of them, count more? */
+static bool is_huge(const struct ranges *set, long pages)
+{
+	long rest[RESTS], all;
+	unsigned n = find_rests(set, rest, &all);
+
+	for (unsigned some = 1; n <= RESTS && some < 1u << n; some++) {
+		long sum = 0;
+
+		for (unsigned i = 0; i < n; i++)
+			sum += some >> i & 1 ? rest[i] : 0;
+		if (sum == pages)
+			return true;
+	}
+	return n && pages == all;
+}
+
+/* The kernel counts a huge page that a buffer has a part of as a whole, and does not tell which are huge. So what is more
+ * than the buffers must be exactly what huge pages make, and nothing else be open that may pin. */
 long rings_left(const struct rings *rings)
 {
-	long least = count_pages(rings, LEAP_PAGE_BYTES);
+	long left = rings->pinned - count_pages(&rings->buffers);
 
-	if (rings->pinned <= least ||
-	    (!rings->device && rings->pinned <= count_pages(rings, HUGE_BYTES)))
-		return 0;
-	return rings->pinned - least;
+	return left <= 0 || (!rings->device && is_huge(&rings->buffers, left)) ? 0 : left;
 }
 
 uint64_t rings_hold(const struct rings *rings, const char *base, uint64_t mask)

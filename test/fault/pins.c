@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "libleap/region_int.h"
+#include "libleap/uffd/pinned.h"
 #include "test/fault/cases.h"
 
 struct ring {
@@ -318,6 +319,14 @@ static void case_pinned_wp_outside(void)
 	ring_register(&rings[1], base + 136 * PAGE, 4);
 	must_leave(10);
 	read_pinned(&rings[1], 136, 4, 2);
+	pinned_own_begin();
+	pinned_own_end(-4); /* as many pages that nothing explains, beside a huge one */
+	check(10, 1, 1);
+	evict_all();
+	if (!is_local(10))
+		FAIL("a page is pinned that nothing explains, and page 10 left");
+	pinned_own_begin();
+	pinned_own_end(4);
 	ring_unregister(&rings[1]);
 	must_leave(10);
 	ring_unregister(&rings[0]);
@@ -350,6 +359,36 @@ static void case_pinned_wp_unknown(void)
 	MUST(leap_close(leap));
 }
 
+/* The pager's own registrations explain as much as they are, while they are. */
+static void case_pinned_wp_own(void)
+{
+	char *own =
+		mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ring rings[2];
+	long before;
+
+	if (!wp_open(rings, 2))
+		return;
+	madvise(own, 8 * PAGE, MADV_NOHUGEPAGE);
+	before = pinned_own_begin();
+	ring_register(&rings[0], own, 8);
+	close(rings[0].fd);
+	if (pinned_own_end_counted(before) != 8)
+		FAIL("8 pages were pinned, and not counted");
+	must_leave(10);
+	check(128, 64, 1);
+	ring_register(&rings[1], base + 136 * PAGE, 4);
+	must_leave(10);
+	read_pinned(&rings[1], 136, 4, 2);
+	pinned_own_begin();
+	pinned_own_end(-1);
+	check(10, 1, 1);
+	evict_all();
+	if (!is_local(10))
+		FAIL("a page is pinned that nothing explains, and page 10 left");
+	MUST(leap_close(leap));
+}
+
 static const struct fault_case cases[] = {
 	{"pinned", case_pinned},
 	{"pinned_guard", case_pinned_guard},
@@ -360,6 +399,7 @@ static const struct fault_case cases[] = {
 	{"pinned_wp_rotated", case_pinned_wp_rotated},
 	{"pinned_wp_outside", case_pinned_wp_outside},
 	{"pinned_wp_unknown", case_pinned_wp_unknown},
+	{"pinned_wp_own", case_pinned_wp_own},
 	{NULL, NULL},
 };
 
