@@ -33,10 +33,10 @@ def contract(here, subject, **more):
 def stress(here, donors, *more):
     text = here.run(here.test("stress"), "--mb", "24", "--local", "8M", "--seconds", "4", "--seed", "1", *more, "deadline=60s",
                     "donors=" + donors)
-    figures = re.search(r"(\d+) page operations, (\d+) faults .*: right", text)
-    if not figures or not int(figures.group(2)):
+    figures = re.search(r"(\d+) faults .*: (\d+) checked accesses, .*: right", text, re.DOTALL)
+    if not figures or not int(figures.group(1)):
         raise Failure("no figures, no faults, or wrong pages")
-    print("figure: %s page operations, %s faults" % figures.groups())
+    print("figure: %s faults, %s checked accesses" % figures.groups())
 
 
 def stress_local(here, where):
