@@ -18,7 +18,7 @@ settings() {
 	cat /sys/kernel/mm/transparent_hugepage/enabled \
 		/sys/kernel/mm/transparent_hugepage/khugepaged/{scan_sleep_millisecs,alloc_sleep_millisecs,pages_to_scan} \
 		/sys/kernel/mm/ksm/{run,sleep_millisecs,pages_to_scan} 2>/dev/null
-	grep leap-disturb /proc/swaps
+	grep -o "^[^ ]*leap-disturb[^ ]*" /proc/swaps
 	find /var/tmp -maxdepth 1 -name "leap-disturb-*"
 }
 
