@@ -202,7 +202,7 @@ def tree(work, build, extra):
         to = layer.put(file)
         subprocess.run(["strip", "--strip-debug", str(to)], check=False)
     layer.libraries(programs)
-    for directory in ("test/preload", "test/programs", "test/qemu"):
+    for directory in ("test/disturb", "test/preload", "test/programs", "test/qemu"):
         layer.tree(ROOT / directory, ("__pycache__", "*.c", "*.h"))
     for file in [*extra, ROOT / "README.md", ROOT / "man/leap-donor.8"]:
         layer.put(file)
