@@ -175,7 +175,7 @@ static void run_locked(void (*fn)(void *arg), void *arg, int *lent)
 	set(ASKED);
 	while ((state = __atomic_load_n(&clerk.word, __ATOMIC_ACQUIRE)) != DONE)
 		sys_futex_wait(&clerk.word, state, -1);
-	clerk.word = IDLE;
+	__atomic_store_n(&clerk.word, IDLE, __ATOMIC_RELEASE);
 	if (lent)
 		*lent = own;
 }
