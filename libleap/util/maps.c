@@ -71,7 +71,9 @@ static bool line(struct reader *r, uint64_t *start, uint64_t *end, char *perm, b
 	return true;
 }
 
-int maps_private_anonymous(const void *addr, size_t len)
+/* Is all of [addr, addr + len) mapped, and does each mapping in it fit? 1, 0, or -errno. */
+static int all_fit(const void *addr, size_t len,
+		   bool (*fits)(const char *perm, bool plain, int *arg), int *arg)
 {
 	uint64_t at = (uintptr_t)addr, stop = at + len, start, end;
 	struct reader r = {.offset = 0};
@@ -83,36 +85,40 @@ int maps_private_anonymous(const void *addr, size_t len)
 	while (at < stop && line(&r, &start, &end, perm, &plain)) {
 		if (end <= at)
 			continue;
-		if (start > at || !plain)
+		if (start > at || !fits(perm, plain, arg))
 			break;
 		at = end;
 	}
 	return at >= stop;
 }
 
-static int protection(const char *perm)
+static bool fits_plain(const char *perm, bool plain, int *arg)
 {
-	return (perm[0] == 'r' ? PROT_READ : 0) | (perm[1] == 'w' ? PROT_WRITE : 0) |
-	       (perm[2] == 'x' ? PROT_EXEC : 0);
+	return plain;
+}
+
+int maps_private_anonymous(const void *addr, size_t len)
+{
+	return all_fit(addr, len, fits_plain, NULL);
+}
+
+/* *prot is that of the mappings before, or negative. */
+static bool fits_protection(const char *perm, bool plain, int *prot)
+{
+	int mine = (perm[0] == 'r' ? PROT_READ : 0) | (perm[1] == 'w' ? PROT_WRITE : 0) |
+		   (perm[2] == 'x' ? PROT_EXEC : 0);
+
+	if (*prot >= 0 && *prot != mine)
+		return false;
+	*prot = mine;
+	return true;
 }
 
 int maps_protection(const void *addr, size_t len)
 {
-	uint64_t at = (uintptr_t)addr, stop = at + len, start, end;
-	struct reader r = {.offset = 0};
-	int prot = -EFAULT;
-	char perm[4];
-	bool plain;
+	int prot = -1, all = all_fit(addr, len, fits_protection, &prot);
 
-	if (proc_fd(PROC_MAPS) < 0)
-		return proc_fd(PROC_MAPS);
-	while (at < stop && line(&r, &start, &end, perm, &plain)) {
-		if (end <= at)
-			continue;
-		if (start > at || (prot >= 0 && prot != protection(perm)))
-			break;
-		prot = protection(perm);
-		at = end;
-	}
-	return at >= stop ? prot : -EFAULT;
+	if (all < 0)
+		return all;
+	return all ? prot : -EFAULT;
 }
