@@ -424,7 +424,7 @@ def device_option(here):
 
 def every(here, stress, program):
     """stress(here, donors) and program(here, name, share, ...) are what runs over the other transports, too."""
-    found = [Test("rdma_contract", 60, contract, here),
+    found = [Test("rdma_contract", 150, contract, here),
              Test("rdma_stress", 60, over, here, HOSTS[:1], stress, ONE),
              Test("rdma_fork", 60, over, here, HOSTS[:1], stress, ONE, "--fork"),
              Test("rdma_stolen_key", 60, stolen, here), Test("rdma_cycles", 90, cycles, here),

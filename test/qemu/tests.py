@@ -88,7 +88,7 @@ def every(root, build):
     here = Here(root, build)
     found = [Test("verbs_device", 20, verbs_device, here), Test("verbs_rping", 30, verbs_rping, here),
              Test("verbs_read", 30, verbs_read, here), Test("probe", 30, probe, here)]
-    found += [Test("contract_" + subject.replace(" ", "_"), 60, contract, here, subject, deep=deep)
+    found += [Test("contract_" + subject.replace(" ", "_"), 120, contract, here, subject, deep=deep)
               for subject, deep in (("loop", True), ("shm", True), ("tcp io_uring", False))]
     found += [Test("stress_" + where, 60, stress_local, here, where, deep=where == "loop") for where in ("loop", "shm", "tcp")]
     found += [Test("program_%s_tcp" % name, 90, program, here, name, 50, "--transport", "tcp", deep=True)
